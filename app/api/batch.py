@@ -1,0 +1,422 @@
+"""Batches: many customers or orders in one request, as JSON up to a limit or as NDJSON without one.
+
+A JSON batch is one transaction. An NDJSON body is read as it arrives and committed a chunk at a
+time, so it holds no transaction while the client is slow; its answer is spooled to disk until the
+body has ended, because a client that does not read while it writes would otherwise stop both.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated, Any, Generic, Literal, TypeVar
+
+from fastapi import Query, Request
+from pydantic import ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from app.api import errors, idempotency
+from app.api.dependencies import Caller, DatabaseAccess, admits
+from app.api.errors import BodyTooLarge, UnsupportedMediaType
+from app.api.route import router as routes
+from app.api.schemas.batch import BatchAnswer, batch_body
+from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.order import EXAMPLE as ORDER
+from app.database import Connection, Database
+from app.domain.access import Scope
+from app.domain.errors import InvalidInput
+from app.domain.tenant import Tenant
+from app.services.ingestion import (
+    ItemError,
+    ItemOutcome,
+    learn_sizes,
+    record_customers,
+    record_orders,
+)
+from app.services.records import CustomerRecord, OrderRecord, first_problem
+from app.services.repetition import SeenIds
+
+router = routes("batches")
+
+MAX_ITEMS = 1_000
+MAX_LINE_BYTES = 1024 * 1024
+_CHUNK_LINES = 5_000
+# While the database works on one, the other is put into words for it.
+_CHUNKS_AT_ONCE = 2
+_WORTH_LEARNING = 1_000
+_CHUNK_BYTES = 4 * 1024 * 1024
+_IN_MEMORY_BYTES = 1024 * 1024
+#: A longer answer is not kept for a repeated request, which then does its harmless work again.
+_MAX_KEPT_BYTES = 5 * 1024 * 1024
+_NDJSON = "application/x-ndjson"
+
+R = TypeVar("R", CustomerRecord, OrderRecord)
+#: Writes records in the transaction given and says what became of each.
+Write = Callable[[Connection, Tenant, Sequence[R]], Coroutine[Any, Any, list[ItemOutcome]]]
+
+CreateCustomers = Annotated[
+    bool,
+    Query(
+        alias="createCustomers",
+        description="Create the customer of an order where it is unknown, instead of refusing.",
+    ),
+]
+Results = Annotated[
+    Literal["all", "errors"],
+    Query(description="For NDJSON: answer every line, or only those that were refused."),
+]
+
+
+@router.post(
+    "/api/customers/batch",
+    responses={207: {"model": BatchAnswer, "description": "Some items were refused."}},
+    response_model=BatchAnswer,
+    openapi_extra=batch_body(CustomerRecord, CUSTOMER),
+)
+async def record_customer_batch(
+    request: Request,
+    caller: Annotated[Caller, admits(Scope.CUSTOMERS_WRITE)],
+    database: DatabaseAccess,
+    results: Results = "all",
+) -> Response:
+    """Create or change many customers; what an item leaves out stays as it is."""
+
+    async def write(
+        connection: Connection, tenant: Tenant, records: Sequence[CustomerRecord]
+    ) -> list[ItemOutcome]:
+        return await record_customers(connection, tenant, records, actor=caller.key_id)
+
+    batch = _Batch(CustomerRecord, write, caller.tenant, database)
+    return await _answer(request, batch, errors_only=results == "errors")
+
+
+@router.post(
+    "/api/orders/batch",
+    responses={207: {"model": BatchAnswer, "description": "Some items were refused."}},
+    response_model=BatchAnswer,
+    openapi_extra=batch_body(OrderRecord, ORDER),
+)
+async def record_order_batch(
+    request: Request,
+    caller: Annotated[Caller, admits(Scope.ORDERS_WRITE)],
+    database: DatabaseAccess,
+    create_customers: CreateCustomers = False,
+    results: Results = "all",
+) -> Response:
+    """Record many orders by their ids, and bring the figures of their customers up to date."""
+
+    async def write(
+        connection: Connection, tenant: Tenant, records: Sequence[OrderRecord]
+    ) -> list[ItemOutcome]:
+        return await record_orders(
+            connection,
+            tenant,
+            records,
+            create_customers=create_customers,
+            actor=caller.key_id,
+        )
+
+    batch = _Batch(OrderRecord, write, caller.tenant, database)
+    return await _answer(request, batch, errors_only=results == "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch(Generic[R]):
+    """What the items of a request are, and how they are written."""
+
+    model: type[R]
+    write: Write[R]
+    tenant: Tenant
+    database: Database
+
+    async def record(
+        self, connection: Connection, places: Sequence[tuple[int, R]]
+    ) -> list[ItemOutcome]:
+        """Write valid records; the outcomes have the indexes that the records came with."""
+        outcomes = await self.write(connection, self.tenant, [record for _, record in places])
+        return [
+            ItemOutcome(places[outcome.index][0], outcome.id, outcome.status, outcome.error)
+            for outcome in outcomes
+        ]
+
+
+async def _answer(request: Request, batch: _Batch[R], *, errors_only: bool) -> Response:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return await _answer_json(request, batch)
+    if media_type in (_NDJSON, "application/ndjson", "application/jsonl"):
+        return await _answer_ndjson(request, batch, errors_only=errors_only)
+    raise UnsupportedMediaType(f"Send the batch as application/json or as {_NDJSON}.")
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+async def _answer_json(request: Request, batch: _Batch[R]) -> Response:
+    items = _items(await request.json())
+    outcomes: dict[int, ItemOutcome] = {}
+    places: list[tuple[int, R]] = []
+    for index, item in enumerate(items):
+        try:
+            places.append((index, batch.model.model_validate(item)))
+        except ValidationError as error:
+            outcomes[index] = _rejected(index, item, error)
+    async with batch.database.tenant_transaction(batch.tenant.id) as connection:
+        await idempotency.claim(request, connection, batch.tenant.id)
+        for outcome in await batch.record(connection, places):
+            outcomes[outcome.index] = outcome
+        response = _json_response(request, [outcomes[index] for index in range(len(items))])
+        await idempotency.keep(request, response)
+    return response
+
+
+def _items(body: Any) -> list[Any]:
+    items = body.get("items") if isinstance(body, dict) and set(body) == {"items"} else body
+    if not isinstance(items, list):
+        raise InvalidInput("", 'The body must be an array of items, or {"items": [...]}.')
+    if len(items) > MAX_ITEMS:
+        raise BodyTooLarge(f"A JSON batch may have {MAX_ITEMS} items; send more as {_NDJSON}.")
+    return items
+
+
+def _rejected(index: int, item: Any, error: ValidationError) -> ItemOutcome:
+    identity = item.get("id") if isinstance(item, dict) else None
+    pointer, reason = first_problem(error)
+    return ItemOutcome(
+        index,
+        identity if isinstance(identity, str) else None,
+        "rejected",
+        ItemError(pointer, reason),
+    )
+
+
+def _json_response(request: Request, outcomes: Sequence[ItemOutcome]) -> Response:
+    items = [_document(outcome) for outcome in outcomes]
+    rejected = [outcome for outcome in outcomes if outcome.error is not None]
+    document: dict[str, Any] = {
+        "items": items,
+        "accepted": len(items) - len(rejected),
+        "rejected": len(rejected),
+    }
+    if not rejected:
+        status = 200
+    elif len(rejected) < len(items):
+        status = 207
+    else:
+        return _none_accepted(request, rejected, document)
+    return Response(json.dumps(document), status_code=status, media_type="application/json")
+
+
+def _none_accepted(
+    request: Request, rejected: Sequence[ItemOutcome], document: dict[str, Any]
+) -> Response:
+    """A problem document that has the items as well."""
+    problem = errors.answer(
+        request.scope,
+        errors.KINDS[InvalidInput],
+        "Not one item was accepted.",
+        errors=[
+            {"pointer": f"/{outcome.index}{outcome.error.pointer}", "reason": outcome.error.reason}
+            for outcome in rejected
+            if outcome.error is not None
+        ],
+    )
+    return Response(
+        json.dumps(json.loads(bytes(problem.body)) | document),
+        status_code=problem.status_code,
+        media_type=errors.MEDIA_TYPE,
+    )
+
+
+def _document(outcome: ItemOutcome) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "index": outcome.index,
+        "id": outcome.id,
+        "status": outcome.status,
+    }
+    if outcome.error is not None:
+        document["error"] = {"pointer": outcome.error.pointer, "reason": outcome.error.reason}
+    return document
+
+
+# --- NDJSON -----------------------------------------------------------------------------------
+
+
+async def _answer_ndjson(request: Request, batch: _Batch[R], *, errors_only: bool) -> Response:
+    if idempotency.HEADER not in request.headers:
+        results = _Results(errors_only=errors_only)
+        await _record_stream(batch, request.stream(), results)
+        return results.response()
+    with SpooledTemporaryFile(_IN_MEMORY_BYTES) as body:
+        digest = hashlib.sha256()
+        async for part in request.stream():
+            digest.update(part)
+            body.write(part)
+        body.seek(0)
+        # Holds the key, and nothing that anybody else waits for, while other transactions write.
+        async with batch.database.tenant_transaction(batch.tenant.id) as connection:
+            await idempotency.claim(
+                request, connection, batch.tenant.id, body_sha256=digest.digest()
+            )
+            results = _Results(errors_only=errors_only)
+            await _record_stream(batch, _parts(body), results)
+            if results.size <= _MAX_KEPT_BYTES:
+                await idempotency.keep(request, Response(results.everything(), media_type=_NDJSON))
+            idempotency.release(request)
+        return results.response()
+
+
+class _Results:
+    """The answer to a stream, a line for each of its lines and a last one that counts them."""
+
+    def __init__(self, *, errors_only: bool) -> None:
+        self._errors_only = errors_only
+        self._file: IO[bytes] = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - outlives this call
+        self._accepted = 0
+        self._rejected = 0
+        self.size = 0
+
+    def add(self, outcomes: Sequence[ItemOutcome]) -> None:
+        """Note outcomes, which come in the order of their lines."""
+        lines: list[str] = []
+        for outcome in outcomes:
+            if outcome.error is None:
+                self._accepted += 1
+                if self._errors_only:
+                    continue
+            else:
+                self._rejected += 1
+            lines.append(json.dumps(_document(outcome)))
+        self._write(lines)
+
+    def finish(self) -> None:
+        """Write the last line."""
+        summary = {"accepted": self._accepted, "rejected": self._rejected}
+        self._write([json.dumps({"summary": summary})])
+
+    def everything(self) -> bytes:
+        """The whole answer."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def response(self) -> Response:
+        """The answer, read from where it was spooled as the client takes it."""
+        self._file.seek(0)
+        return StreamingResponse(self._read(), media_type=_NDJSON)
+
+    def _write(self, lines: Sequence[str]) -> None:
+        data = "".join(f"{line}\n" for line in lines).encode()
+        self.size += len(data)
+        self._file.write(data)
+
+    def _read(self) -> Iterator[bytes]:
+        with self._file as file:
+            while part := file.read(64 * 1024):
+                yield part
+
+
+class _Chunk(Generic[R]):
+    """Lines that will be one transaction: the valid records, and what is wrong with the others."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, R]] = []
+        self.rejected: list[ItemOutcome] = []
+        self.bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write."""
+        lines = len(self.records) + len(self.rejected)
+        return lines >= _CHUNK_LINES or self.bytes >= _CHUNK_BYTES
+
+
+async def _record_stream(batch: _Batch[R], parts: AsyncIterable[bytes], results: _Results) -> None:
+    """Commit the lines chunk by chunk; the next one is read while others are being written."""
+    seen = SeenIds()
+    validate = batch.model.__pydantic_validator__.validate_json
+    writing: deque[asyncio.Task[list[ItemOutcome]]] = deque()
+    chunk: _Chunk[R] = _Chunk()
+    try:
+        async for lines in _lines(parts):
+            for index, line in lines:
+                if line is None:
+                    error = ItemError("", f"The line is longer than {MAX_LINE_BYTES} bytes.")
+                    chunk.rejected.append(ItemOutcome(index, None, "rejected", error))
+                    continue
+                try:
+                    chunk.records.append((index, validate(line)))
+                    chunk.bytes += len(line)
+                except ValidationError as invalid:
+                    chunk.rejected.append(_rejected(index, _parsed(line), invalid))
+            if chunk.is_full:
+                if len(writing) == _CHUNKS_AT_ONCE:
+                    results.add(await writing.popleft())
+                writing.append(asyncio.create_task(_record_chunk(batch, chunk, seen)))
+                chunk = _Chunk()
+        while writing:
+            results.add(await writing.popleft())
+        results.add(await _record_chunk(batch, chunk, seen))
+    finally:
+        if writing:
+            # The client has gone; what is being written is whole, and is let through.
+            await asyncio.wait(writing)
+    results.finish()
+
+
+async def _record_chunk(batch: _Batch[R], chunk: _Chunk[R], seen: SeenIds) -> list[ItemOutcome]:
+    outcomes = chunk.rejected
+    repeated = seen.repeated([record.id for _, record in chunk.records])
+    places: list[tuple[int, R]] = []
+    for (index, record), again in zip(chunk.records, repeated, strict=True):
+        if again:
+            error = ItemError("/id", "occurs on an earlier line already")
+            outcomes.append(ItemOutcome(index, record.id, "rejected", error))
+        else:
+            places.append((index, record))
+    if places:
+        async with batch.database.tenant_transaction(batch.tenant.id) as connection:
+            outcomes += await batch.record(connection, places)
+        if len(chunk.records) >= _WORTH_LEARNING:
+            await learn_sizes(batch.database)
+    return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+async def _lines(parts: AsyncIterable[bytes]) -> AsyncIterator[list[tuple[int, bytes | None]]]:
+    """Some lines at a time, with their numbers from 0; blank ones left out, None for too long."""
+    index = 0
+    rest = b""
+    too_long = False
+    async for part in parts:
+        first, *following = part.split(b"\n")
+        rest += b"" if too_long else first
+        lines: list[tuple[int, bytes | None]] = []
+        for line in following:
+            if too_long or len(rest) > MAX_LINE_BYTES:
+                lines.append((index, None))
+            elif rest.strip():
+                lines.append((index, rest))
+            index += 1
+            too_long = False
+            rest = line
+        yield lines
+        if len(rest) > MAX_LINE_BYTES:
+            too_long, rest = True, b""
+    if too_long:
+        yield [(index, None)]
+    elif rest.strip():
+        yield [(index, rest)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+async def _parts(body: IO[bytes]) -> AsyncIterator[bytes]:
+    while part := body.read(64 * 1024):
+        yield part

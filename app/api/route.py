@@ -1,0 +1,141 @@
+"""How every route of the service behaves: strict bodies, kept answers, documented refusals."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from app.api import idempotency
+from app.api.body import JsonRequest
+from app.api.dependencies import Admits, Requires, admit, presented_key
+from app.api.errors import UnsupportedMediaType, bad_parameter, problems
+from app.domain.access import Scope
+
+SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "bps_<id>.<secret>",
+        "description": "`Authorization: Bearer bps_<id>.<secret>`",
+    },
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+_IDEMPOTENCY_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "Any text of your own that names this request. Sent again within 24 hours, the same "
+        "request gets the first answer again and does nothing."
+    ),
+    "schema": {"type": "string", "maxLength": idempotency.MAX_LENGTH, "minLength": 1},
+    "example": "0c5c1a57-till-3-000142",
+}
+
+Guard = Requires | Admits
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route whose operation id is its function's name and whose refusals are documented.
+
+    A body is read strictly (`JsonRequest`) and only after a key was shown; the answer to a POST
+    with an Idempotency-Key is kept in the transaction that made it.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["operation_id"] = options.get("operation_id") or endpoint.__name__
+        super().__init__(path, endpoint, **options)
+        self.responses = {**problems(*self._refusals()), **self.responses}
+        self.openapi_extra = {**self._extra(), **(self.openapi_extra or {})}
+
+    def get_route_handler(self) -> Handler:
+        """The handler of FastAPI, with our way of reading and keeping around it."""
+        handle = super().get_route_handler()
+        scope_needed = self.required_scope
+        admits_itself = _guard(self.dependant, Admits) is not None
+        takes_json = self.body_field is not None
+
+        async def respond(request: Request) -> Response:
+            scope = request.scope
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                raise bad_parameter("path", "", "The address holds a NUL character.")
+            if scope_needed is None:
+                return await handle(request)
+            presented_key(request)
+            request = JsonRequest(scope, request.receive)
+            if takes_json:
+                _check_media_type(request)
+                # Read before the transaction begins, because the caller may be slow to send it;
+                # and here, because FastAPI would call every failure to read it by one name.
+                if await request.body():
+                    await request.json()
+            try:
+                if admits_itself:
+                    return await handle(request)
+                async with admit(request, scope_needed):
+                    response = await handle(request)
+                    await idempotency.keep(request, response)
+                    return response
+            except idempotency.Replayed as replayed:
+                return replayed.response
+
+        return respond
+
+    def _refusals(self) -> list[int]:
+        """The statuses that this route may refuse with because of what it has in common."""
+        statuses = [422, 500]
+        if self.required_scope is not None:
+            statuses += [401, 403, 503, 504]
+        if self._is_post:
+            statuses.append(409)
+        if self.body_field is not None or "requestBody" in (self.openapi_extra or {}):
+            statuses += [400, 413, 415]
+        if self.dependant.path_params:
+            statuses.append(404)
+        return sorted(statuses)
+
+    def _extra(self) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if self.required_scope is not None:
+            extra["security"] = [{name: []} for name in SECURITY_SCHEMES]
+            extra["x-required-scope"] = str(self.required_scope)
+        if self._is_post:
+            extra["parameters"] = [_IDEMPOTENCY_KEY]
+        return extra
+
+    @property
+    def _is_post(self) -> bool:
+        return "POST" in (self.methods or ())
+
+    @property
+    def required_scope(self) -> Scope | None:
+        """The scope a key needs for this route; None for a route that needs no key."""
+        guard = _guard(self.dependant, Requires, Admits)
+        return None if guard is None else guard.scope
+
+
+def router(tag: str, prefix: str = "") -> APIRouter:
+    """A router of our routes, all under one tag."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=Route)
+
+
+def _guard(dependant: Dependant, *kinds: type[Requires] | type[Admits]) -> Guard | None:
+    """The guard of one of these kinds among what a route depends on."""
+    if isinstance(dependant.call, kinds):
+        return dependant.call
+    found = (_guard(each, *kinds) for each in dependant.dependencies)
+    return next((guard for guard in found if guard is not None), None)
+
+
+def _check_media_type(request: Request) -> None:
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send the body as application/json.")

@@ -1,0 +1,82 @@
+"""The web application: the only place where the parts are wired together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Gauge
+
+import migrations
+from app.api import (
+    admin,
+    analytics,
+    batch,
+    customer,
+    errors,
+    health,
+    openapi,
+    order,
+    store,
+)
+from app.api.middleware import RequestMetrics, RequestMiddleware
+from app.database import Database
+from app.settings import Settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI application. Opens nothing before its lifespan begins."""
+    settings = settings or Settings()
+    registry = CollectorRegistry()
+    pool_size = Gauge("bps_database_pool_size", "Connections at most.", registry=registry)
+    pool_size.set(settings.database_pool_size)
+    in_use = Gauge("bps_database_connections_in_use", "Connections now.", registry=registry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings.database_url is None:
+            raise RuntimeError("Set DATABASE_URL, or start the service with `bps up`.")
+        app.state.database = Database(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            pool_timeout=settings.database_pool_timeout_seconds,
+            statement_timeout=settings.statement_timeout_seconds,
+            application_name="bps-api",
+        )
+        in_use.set_function(app.state.database.connections_in_use)
+        try:
+            yield
+        finally:
+            await app.state.database.close()
+
+    app = FastAPI(
+        title="Business Partner Service",
+        version=_version(),
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.registry = registry
+    app.state.schema_revision = _schema_revision()
+    app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
+    errors.install(app)
+    openapi.install(app)
+    for part in (batch, order, customer, store, analytics, admin, health):
+        # Not include_router: it would match every request twice, once for the router.
+        app.router.routes.extend(part.router.routes)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("business-partner-service")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"
+
+
+def _schema_revision() -> str | None:
+    """The newest migration: what the database has to be at."""
+    return ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()

@@ -1,0 +1,391 @@
+"""Writing the computed rows of customers from the score definitions.
+
+There is one shape. The selects of `app.scoring` read five relations; common table expressions
+supply them, for the customers of one request or for a whole tenant. The result is compared with
+what is stored, and only rows that differ are written, in key order, so that two writers never wait
+for each other in a circle.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.rfm import QUINTILES
+from app.domain.scoring_run import RunClock
+from app.repositories.tables import customer_analytics
+
+_KEPT_BY_THE_WRITE = {"tenant_id", "computed_at", "standing_since", "risk_rank"}
+_SCORED = tuple(c for c in customer_analytics.columns if c.name not in _KEPT_BY_THE_WRITE)
+
+#: A change of one of these is a change of standing: it makes a row of history.
+_STANDING = ("rfm_code", "rfm_segment", "lifecycle_segment", "churn_band", "membership_tier")
+
+#: The same day under the same rules gives the same values; a newer instant alone is no change.
+_COMPARED = tuple(c.name for c in _SCORED if c.name not in {"customer_sk", "as_of"})
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+_RUN = """
+    run AS (
+        SELECT CAST(:as_of AS timestamptz) AS as_of, CAST(:as_of_day AS date) AS as_of_day,
+               CAST(:since_30d AS timestamptz) AS since_30d,
+               CAST(:since_90d AS timestamptz) AS since_90d,
+               CAST(:since_180d AS timestamptz) AS since_180d,
+               CAST(:since_365d AS timestamptz) AS since_365d,
+               CAST(:rfm_since AS timestamptz) AS rfm_since
+    )"""
+
+# Always one row; all null where the buyers were never cut.
+_CUTOFFS = """
+    cutoffs AS (
+        SELECT c.* FROM (SELECT) always
+        LEFT JOIN LATERAL (
+            SELECT * FROM rfm_cutoffs
+            WHERE tenant_id = :tenant_id ORDER BY computed_at DESC LIMIT 1
+        ) c ON true
+    )"""
+
+
+# Equally frequent names go by code point, whatever the collation of the database.
+_NAMES = 'i.category COLLATE "C" AS category, i.brand COLLATE "C" AS brand'
+
+
+def _sources_of_set(restriction: str) -> str:
+    """The sources for many customers: joined in whatever way suits their number."""
+    return f"""
+    touched AS NOT MATERIALIZED (
+        SELECT c.sk AS customer_sk, c.membership_tier, a.computed_at AS previously_computed_at
+        FROM customers c
+        LEFT JOIN customer_analytics a ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
+        WHERE c.tenant_id = :tenant_id{restriction.format(customer="c.sk")}
+    ),
+    touched_orders AS NOT MATERIALIZED (
+        SELECT o.* FROM orders o
+        WHERE o.tenant_id = :tenant_id{restriction.format(customer="o.customer_sk")}
+    ),
+    touched_items AS NOT MATERIALIZED (
+        SELECT i.order_sk, o.customer_sk, {_NAMES}, i.quantity
+        FROM orders o
+        JOIN order_items i ON i.tenant_id = o.tenant_id AND i.order_sk = o.sk
+        WHERE o.tenant_id = :tenant_id{restriction.format(customer="o.customer_sk")}
+    )"""
+
+
+_SOURCES_OF_EVERYBODY = _sources_of_set("")
+_SOURCES_OF_THE_COLLECTED = _sources_of_set(
+    " AND {customer} IN (SELECT customer_sk FROM collected)"
+)
+
+# One customer after the other, by key. The plan is made once and kept, so it must not hang on what
+# the statistics said that day: OFFSET 0 leaves the planner no other way than the index.
+_SOURCES_OF_THE_LISTED = f"""
+    listed AS NOT MATERIALIZED (SELECT unnest(CAST(:customer_sks AS bigint[])) AS customer_sk),
+    touched AS NOT MATERIALIZED (
+        SELECT c.sk AS customer_sk, c.membership_tier, a.computed_at AS previously_computed_at
+        FROM listed
+        CROSS JOIN LATERAL (
+            SELECT sk, membership_tier FROM customers
+            WHERE tenant_id = :tenant_id AND sk = listed.customer_sk OFFSET 0
+        ) c
+        LEFT JOIN LATERAL (
+            SELECT computed_at FROM customer_analytics
+            WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk OFFSET 0
+        ) a ON true
+    ),
+    touched_orders AS NOT MATERIALIZED (
+        SELECT o.* FROM listed
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders
+            WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk OFFSET 0
+        ) o
+    ),
+    touched_items AS NOT MATERIALIZED (
+        SELECT i.order_sk, o.customer_sk, {_NAMES}, i.quantity
+        FROM touched_orders o
+        CROSS JOIN LATERAL (
+            SELECT * FROM order_items
+            WHERE tenant_id = :tenant_id AND order_sk = o.sk OFFSET 0
+        ) i
+    )"""
+
+_STORED_OF_SET = """customer_analytics old
+               ON old.tenant_id = :tenant_id AND old.customer_sk = n.customer_sk"""
+_STORED_OF_THE_LISTED = """LATERAL (
+            SELECT * FROM customer_analytics
+            WHERE tenant_id = :tenant_id AND customer_sk = n.customer_sk OFFSET 0
+        ) old ON true"""
+
+
+def _steps(*, order: str = "", **selects: str) -> str:
+    """Common table expressions, each reading the one before and in the stated order.
+
+    OFFSET 0 keeps the planner from pasting the expressions of one step into every mention of them
+    in the next, which would compute a score once for each rule that reads it.
+    """
+    return ", ".join(
+        f"{name} AS NOT MATERIALIZED (SELECT * FROM ({select}) {name}{order} OFFSET 0)"
+        for name, select in selects.items()
+    )
+
+
+def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
+    """Common table expressions that store the scores that differ, and their history.
+
+    `stored` joins the stored row of a customer as `old`.
+    A row proposes as its time of computation the one it was computed over. Where the stored row has
+    another by now, somebody scored that customer in between: the row is missed, not overwritten.
+    """
+    names = ", ".join(c.name for c in _SCORED)
+    typed = ", ".join(
+        f"CAST(s.{c.name} AS {c.type.compile(_DIALECT)}) AS {c.name}" for c in _SCORED
+    )
+    new = ", ".join(f"n.{name}" for name in _COMPARED)
+    old = ", ".join(f"old.{name}" for name in _COMPARED)
+    standing = ", ".join(f"stored.{name}" for name in _STANDING)
+    proposed_standing = ", ".join(f"excluded.{name}" for name in _STANDING)
+    return f"""
+    {_steps(ratings=ratings, scores=scores, order=order)},
+    scored AS NOT MATERIALIZED (
+        SELECT s.previously_computed_at, {typed} FROM scores s{order} OFFSET 0
+    ),
+    proposed AS (
+        SELECT n.* FROM scored n
+        LEFT JOIN {stored}
+        WHERE old.customer_sk IS NULL OR ({new}) IS DISTINCT FROM ({old})
+    ),
+    written AS (
+        INSERT INTO customer_analytics AS stored (tenant_id, {names}, computed_at, standing_since)
+        SELECT CAST(:tenant_id AS integer), {names},
+               coalesce(previously_computed_at, clock_timestamp()), CAST(:as_of_day AS date)
+        FROM proposed
+        ORDER BY customer_sk
+        ON CONFLICT (tenant_id, customer_sk) DO UPDATE
+        SET {", ".join(f"{c.name} = excluded.{c.name}" for c in _SCORED)},
+            computed_at = clock_timestamp(),
+            standing_since = CASE
+                WHEN ({standing}) IS DISTINCT FROM ({proposed_standing})
+                THEN excluded.standing_since ELSE stored.standing_since
+            END
+        WHERE stored.computed_at = excluded.computed_at
+        RETURNING customer_sk, {", ".join(_STANDING)}, churn_score, clv, standing_since
+    ),
+    remembered AS (
+        INSERT INTO score_history
+            (tenant_id, day, customer_sk, {", ".join(_STANDING)}, churn_score, clv)
+        SELECT CAST(:tenant_id AS integer), standing_since, customer_sk,
+               {", ".join(_STANDING)}, churn_score, clv
+        FROM written
+        WHERE standing_since = CAST(:as_of_day AS date)
+        ON CONFLICT (tenant_id, day, customer_sk) DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in _STANDING)},
+            churn_score = excluded.churn_score, clv = excluded.clv, recorded_at = now()
+    )"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringStatements:
+    """The compiled rules of one profile, wrapped for each way of running them."""
+
+    live: TextClause
+    stage_everybody: TextClause
+    stage_collected: TextClause
+    cut: TextClause
+    write_staged: TextClause
+
+
+def scoring_statements(
+    *, totals: str, periods: str, features: str, population: str, ratings: str, scores: str
+) -> ScoringStatements:
+    """Statements around the selects of `app.scoring`. Build once for a profile, and keep."""
+    described = _steps(totals=totals, periods=periods)
+    live = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_SOURCES_OF_THE_LISTED}, {described},
+        features AS MATERIALIZED ({features}),
+        {_write(ratings, scores, _STORED_OF_THE_LISTED)}
+        SELECT (SELECT count(*) FROM proposed), (SELECT count(*) FROM written),
+               (SELECT buyers IS NOT NULL FROM cutoffs)"""
+
+    # A temporary table, because PostgreSQL plans CREATE TABLE AS in parallel and INSERT never.
+    def stage(sources: str) -> str:
+        return f"""
+        CREATE TEMPORARY TABLE features AS
+        WITH {_RUN}, {sources}, {described} {features}"""
+
+    quintiles = len(QUINTILES)
+    cut_columns = ", ".join(
+        f"{name}[1:{quintiles}] AS {name}_cutoffs, {name}[{quintiles + 1}:] AS {name}_percentiles"
+        for name in ("recency", "frequency", "monetary")
+    )
+    cut = f"""
+        INSERT INTO rfm_cutoffs (tenant_id, as_of, model_version, buyers,
+            recency_cutoffs, recency_percentiles, frequency_cutoffs, frequency_percentiles,
+            monetary_cutoffs, monetary_percentiles, clv_percentiles)
+        SELECT :tenant_id, CAST(:as_of AS timestamptz), :model_version, buyers,
+               {cut_columns}, clv[{quintiles + 1}:]
+        FROM ({population}) p WHERE buyers > 0"""
+    write_staged = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_write(ratings, scores, _STORED_OF_SET, _BY_KEY)}
+        SELECT count(*) FROM written"""
+    return ScoringStatements(
+        live=text(live),
+        stage_everybody=text(stage(_SOURCES_OF_EVERYBODY)),
+        stage_collected=text(stage(_SOURCES_OF_THE_COLLECTED)),
+        cut=text(cut),
+        write_staged=text(write_staged),
+    )
+
+
+async def score_live(
+    connection: AsyncConnection,
+    statements: ScoringStatements,
+    tenant_id: int,
+    clock: RunClock,
+    customer_sks: Collection[int],
+) -> bool:
+    """Score these customers now and store what changed; whether the tenant has cutoffs yet.
+
+    The caller holds the locks of the customers' rows. A run of the whole tenant may still write one
+    of them in between, with newer cutoffs: such a row is scored again.
+    """
+    parameters = _clock_parameters(tenant_id, clock) | {"customer_sks": list(customer_sks)}
+    while True:
+        proposed, written, cut = (await connection.execute(statements.live, parameters)).one()
+        if written == proposed:
+            return bool(cut)
+
+
+async def has_cutoffs(connection: AsyncConnection, tenant_id: int) -> bool:
+    """Whether the tenant's buyers were ever split into quintiles."""
+    found = await connection.execute(_HAS_CUTOFFS, {"tenant_id": tenant_id})
+    return bool(found.scalar_one())
+
+
+_HAS_CUTOFFS = text("SELECT EXISTS (SELECT FROM rfm_cutoffs WHERE tenant_id = :tenant_id)")
+
+
+async def lock_customers(
+    connection: AsyncConnection, tenant_id: int, customer_sks: Collection[int]
+) -> None:
+    """Keep other writers off these customers until the transaction ends, in key order."""
+    parameters = {"tenant_id": tenant_id, "customer_sks": list(customer_sks)}
+    await connection.execute(_LOCK_CUSTOMERS, parameters)
+
+
+_LOCK_CUSTOMERS = text("""
+    SELECT FROM customers
+    WHERE tenant_id = :tenant_id AND sk = ANY(CAST(:customer_sks AS bigint[]))
+    ORDER BY sk FOR NO KEY UPDATE
+""")
+
+
+async def try_lock_runs(connection: AsyncConnection, tenant_id: int) -> bool:
+    """Take the tenant's only permit to score everybody, until the transaction ends."""
+    return bool((await connection.execute(_TRY_LOCK_RUNS, {"tenant_id": tenant_id})).scalar_one())
+
+
+_TRY_LOCK_RUNS = text("SELECT pg_try_advisory_xact_lock(hashtext('scoring run'), :tenant_id)")
+
+
+async def collect_recent(
+    connection: AsyncConnection, tenant_id: int, since: datetime | None
+) -> None:
+    """Put into `collected` the customers whose sources changed since, or that have no scores."""
+    await connection.execute(_COLLECT_RECENT, {"tenant_id": tenant_id, "since": since})
+    await connection.execute(_COUNT_COLLECTED)
+
+
+_COUNT_COLLECTED = text("ANALYZE pg_temp.collected")
+
+# A day is added for orders dated ahead by a clock that runs fast: they begin to count afterwards.
+_COLLECT_RECENT = text("""
+    CREATE TEMPORARY TABLE collected AS
+    WITH since AS (
+        SELECT coalesce(CAST(:since AS timestamptz) - interval '1 day', '-infinity') AS instant
+    )
+    SELECT customer_sk FROM orders
+    WHERE tenant_id = :tenant_id AND recorded_at >= (SELECT instant FROM since)
+    UNION
+    SELECT c.sk FROM customers c
+    LEFT JOIN customer_analytics a ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
+    WHERE c.tenant_id = :tenant_id
+      AND (a.customer_sk IS NULL OR c.updated_at >= (SELECT instant FROM since))
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenScores:
+    """What a staged run did. `missed` customers were scored by somebody else in between."""
+
+    read: int
+    written: int
+    missed: list[int]
+
+
+async def score_staged(
+    connection: AsyncConnection,
+    statements: ScoringStatements,
+    tenant_id: int,
+    clock: RunClock,
+    *,
+    model_version: str,
+    everybody: bool,
+) -> WrittenScores:
+    """Score all customers of the tenant and cut anew, or the `collected` on the stored cutoffs.
+
+    Everything happens in the caller's transaction: until it commits, readers see the last scores.
+    """
+    parameters = _clock_parameters(tenant_id, clock)
+    await connection.execute(_RUN_MEMORY)
+    stage = statements.stage_everybody if everybody else statements.stage_collected
+    staged = await connection.execute(stage, parameters)
+    for statement in _SORT_STAGE:
+        await connection.execute(statement)
+    if everybody:
+        cut = parameters | {"model_version": model_version}
+        await connection.execute(statements.cut, cut)
+    written = (await connection.execute(statements.write_staged, parameters)).scalar_one()
+    missed = list((await connection.execute(_MISSED, {"tenant_id": tenant_id})).scalars())
+    await connection.execute(_DROP_STAGES)
+    return WrittenScores(staged.rowcount, written, missed)
+
+
+# A million wide rows are neither sorted nor hashed when both sides are read by key: that would go
+# through files, and take longer the more customers there are.
+_SORT_STAGE = (
+    text("CREATE INDEX ON pg_temp.features (customer_sk)"),
+    text("ANALYZE pg_temp.features (customer_sk)"),
+)
+_BY_KEY = " ORDER BY customer_sk"
+
+# Rolled back with everything else where the run fails.
+_DROP_STAGES = text("DROP TABLE IF EXISTS pg_temp.features, pg_temp.collected")
+
+
+# Sorts and hashes of a whole tenant, once an hour or a night, one run at a time; it takes as long
+# as it takes, whoever started it. Right after an import the statistics may know nothing of the
+# tenant, and a nested loop over what was thought to be ten rows would not end. The orders are read
+# and sorted on every core there is.
+_RUN_MEMORY = text("""
+    SELECT set_config('work_mem', '256MB', true), set_config('statement_timeout', '0', true),
+           set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'on', true),
+           set_config('parallel_setup_cost', '10', true),
+           set_config('parallel_tuple_cost', '0.005', true)
+""")
+
+# A row that was neither ours to write nor still the one that was staged.
+_MISSED = text("""
+    SELECT a.customer_sk
+    FROM features f
+    JOIN customer_analytics a ON a.tenant_id = :tenant_id AND a.customer_sk = f.customer_sk
+    WHERE a.computed_at IS DISTINCT FROM f.previously_computed_at
+      AND a.xmin <> CAST(CAST(pg_current_xact_id() AS xid8) AS xid)
+    ORDER BY a.customer_sk
+""")
+
+
+def _clock_parameters(tenant_id: int, clock: RunClock) -> dict[str, object]:
+    return {"tenant_id": tenant_id} | asdict(clock)

@@ -1,0 +1,599 @@
+"""The tables as SQLAlchemy sees them. Migrations make them; `alembic check` holds the two together.
+
+Columns that the database computes itself (`counted`, `net_amount`, the local weekday and hour, the
+geohashes) are declared as fetched: they are read here and never written.
+"""
+
+from geoalchemy2 import Geometry
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+Instant = DateTime(timezone=True)
+NOW = text("now()")
+
+
+def _geometry(kind: str) -> TypeEngine[object]:
+    # Spatial indexes are declared one by one, so that the migration stays their only maker.
+    return Geometry(kind, srid=4326, spatial_index=False)
+
+
+def _tenant() -> Column[int]:
+    return Column("tenant_id", ForeignKey("tenants.id"), nullable=False)
+
+
+def _customers_tenant() -> Column[int]:
+    """The tenant of a table whose key to a customer vouches for it."""
+    return Column("tenant_id", Integer, nullable=False)
+
+
+def _surrogate() -> Column[int]:
+    return Column("sk", BigInteger, Identity(always=False), nullable=False)
+
+
+def _timestamps() -> tuple[Column[object], ...]:
+    return (
+        Column("created_at", Instant, nullable=False, server_default=NOW),
+        Column("updated_at", Instant, nullable=False, server_default=NOW),
+    )
+
+
+def _belongs_to(parent: str, column: str, *, cascade: bool = False) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["tenant_id", column],
+        [f"{parent}.tenant_id", f"{parent}.sk"],
+        ondelete="CASCADE" if cascade else None,
+    )
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Integer, Identity(always=False), primary_key=True),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("profile", JSONB, nullable=False),
+    *_timestamps(),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    _tenant(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("api_keys_id_key", "id", unique=True),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    _tenant(),
+    Column("key", Text, nullable=False),
+    Column("request_sha256", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "key"),
+    Index("idempotency_keys_created_at_idx", "created_at", postgresql_using="brin"),
+)
+
+stores = Table(
+    "stores",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text),
+    Column("address", Text),
+    Column("city", Text),
+    Column("location", _geometry("POINT")),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    Index("stores_location_idx", "location", postgresql_using="gist"),
+)
+
+delivery_zones = Table(
+    "delivery_zones",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("store_sk", BigInteger),
+    Column("area", _geometry("MULTIPOLYGON"), nullable=False),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("stores", "store_sk"),
+    Index("delivery_zones_area_idx", "area", postgresql_using="gist"),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("code", Text),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("customer_type", Text, nullable=False, server_default=text("'retail'")),
+    Column("company_name", Text),
+    Column("npwp", Text),
+    Column("credit_limit", BigInteger),
+    Column("credit_used", BigInteger),
+    Column("payment_term_days", Integer),
+    Column("loyalty_points", Integer),
+    Column("membership_tier", Text),
+    Column("status", Text, nullable=False, server_default=text("'active'")),
+    Column("home_store_sk", BigInteger),
+    Column("service_area", _geometry("POLYGON")),
+    Column("preferred_delivery_zone", Text),
+    Column("last_known_latitude", Double),
+    Column("last_known_longitude", Double),
+    Column(
+        "last_known_geohash",
+        Text,
+        Computed(
+            "st_geohash(st_setsrid(st_makepoint(last_known_longitude, last_known_latitude),"
+            " 4326), 9)",
+            persisted=True,
+        ),
+    ),
+    Column("last_location_accuracy", Double),
+    Column("last_location_source", Text),
+    Column("last_location_captured_at", Instant),
+    Column("last_location_captured_by", Text),
+    Column("date_of_birth", Date),
+    Column("age_estimate", SmallInteger),
+    Column("age_range_min", SmallInteger),
+    Column("age_range_max", SmallInteger),
+    Column("gender", Text),
+    Column("gender_confidence", Double),
+    Column("income_bracket", Text),
+    Column("occupation", Text),
+    Column("education_level", Text),
+    Column("preferred_contact_channel", Text),
+    Column("opt_in_whatsapp", Boolean, nullable=False, server_default=text("false")),
+    Column("opt_in_email", Boolean, nullable=False, server_default=text("false")),
+    Column("opt_in_sms", Boolean, nullable=False, server_default=text("false")),
+    Column("opt_in_push", Boolean, nullable=False, server_default=text("false")),
+    Column("acquisition_source", Text),
+    Column("acquisition_campaign", Text),
+    Column("referred_by_sk", BigInteger),
+    Column("community_tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("social_connections", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("source_updated_at", Instant),
+    *_timestamps(),
+    Column("created_by", Text),
+    Column("updated_by", Text),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("stores", "home_store_sk"),
+    _belongs_to("customers", "referred_by_sk"),
+    Index(
+        "customers_code_key",
+        "tenant_id",
+        "code",
+        unique=True,
+        postgresql_where=text("code IS NOT NULL"),
+    ),
+    Index(
+        "customers_referred_by_idx",
+        "tenant_id",
+        "referred_by_sk",
+        postgresql_where=text("referred_by_sk IS NOT NULL"),
+    ),
+    Index(
+        "customers_home_store_idx",
+        "tenant_id",
+        "home_store_sk",
+        "sk",
+        postgresql_where=text("home_store_sk IS NOT NULL"),
+    ),
+)
+
+customer_terms = Table(
+    "customer_terms",
+    metadata,
+    _customers_tenant(),
+    Column("term", Text(collation="C"), nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "term", "customer_sk"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    Index("customer_terms_customer_idx", "tenant_id", "customer_sk"),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    _customers_tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("label", Text),
+    Column("line", Text),
+    Column("city", Text),
+    Column("postal_code", Text),
+    Column("location", _geometry("POINT")),
+    Column("is_primary", Boolean, nullable=False, server_default=text("false")),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk"),
+    Index("addresses_customer_idx", "tenant_id", "customer_sk"),
+    Index("addresses_location_idx", "location", postgresql_using="gist"),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    _customers_tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("store_sk", BigInteger),
+    Column("status", Text, nullable=False),
+    Column("ordered_at", Instant, nullable=False),
+    Column("local_at", DateTime, nullable=False),
+    Column(
+        "local_weekday",
+        SmallInteger,
+        Computed("(EXTRACT(isodow FROM local_at))::smallint", persisted=True),
+        nullable=False,
+    ),
+    Column(
+        "local_hour",
+        SmallInteger,
+        Computed("(EXTRACT(hour FROM local_at))::smallint", persisted=True),
+        nullable=False,
+    ),
+    Column("total_amount", BigInteger, nullable=False),
+    Column("discount_amount", BigInteger, nullable=False, server_default=text("0")),
+    Column("refund_amount", BigInteger, nullable=False, server_default=text("0")),
+    Column(
+        "counted",
+        Boolean,
+        Computed(
+            "status IN ('accepted', 'completed')"
+            " AND (refund_amount = 0 OR refund_amount < total_amount)",
+            persisted=True,
+        ),
+        nullable=False,
+    ),
+    Column(
+        "net_amount",
+        BigInteger,
+        Computed(
+            "CASE WHEN status IN ('accepted', 'completed') THEN total_amount - refund_amount"
+            " WHEN total_amount < 0 THEN total_amount ELSE 0 END",
+            persisted=True,
+        ),
+        nullable=False,
+    ),
+    Column("payment_method", Text),
+    Column("channel", Text),
+    Column("item_count", Integer),
+    Column("notes", Text),
+    Column("source_updated_at", Instant),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk"),
+    _belongs_to("stores", "store_sk"),
+    Index("orders_customer_idx", "tenant_id", "customer_sk", "ordered_at", "sk"),
+    Index("orders_recorded_at_idx", "recorded_at", postgresql_using="brin"),
+)
+
+order_items = Table(
+    "order_items",
+    metadata,
+    _customers_tenant(),
+    Column("order_sk", BigInteger, nullable=False),
+    Column("line_no", Integer, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("product_name", Text),
+    Column("category", Text),
+    Column("brand", Text),
+    Column("quantity", Numeric(14, 3), nullable=False),
+    Column("unit_price", BigInteger, nullable=False),
+    Column("discount_amount", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("tenant_id", "order_sk", "line_no"),
+    _belongs_to("orders", "order_sk", cascade=True),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    _customers_tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("sent_at", Instant, nullable=False),
+    Column("responded_at", Instant),
+    Column("converted", Boolean, nullable=False, server_default=text("false")),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk"),
+    Index("contacts_customer_idx", "tenant_id", "customer_sk", "sent_at"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _customers_tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("store_sk", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("score", SmallInteger),
+    Column("sentiment", Double),
+    Column("comment", Text),
+    Column("given_at", Instant, nullable=False),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk"),
+    _belongs_to("stores", "store_sk"),
+    Index("feedback_customer_idx", "tenant_id", "customer_sk", "given_at"),
+)
+
+location_history = Table(
+    "location_history",
+    metadata,
+    _customers_tenant(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("captured_at", Instant, nullable=False),
+    Column("location", _geometry("POINT"), nullable=False),
+    Column("geohash", Text, Computed("st_geohash(location, 9)", persisted=True), nullable=False),
+    Column("accuracy", Double),
+    Column("altitude", Double),
+    Column("speed", Double),
+    Column("heading", Double),
+    Column("source", Text, nullable=False),
+    Column("captured_by", Text),
+    Column("device_id", Text),
+    Column("visit_type", Text),
+    Column("visit_notes", Text),
+    Column("photo_url", Text),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "captured_at", "id"),
+    _belongs_to("customers", "customer_sk"),
+    Index("location_history_customer_idx", "tenant_id", "customer_sk", "captured_at"),
+    Index("location_history_location_idx", "location", postgresql_using="gist"),
+    postgresql_partition_by="RANGE (captured_at)",
+)
+
+behavior_events = Table(
+    "behavior_events",
+    metadata,
+    _customers_tenant(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("occurred_at", Instant, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("event_category", Text),
+    Column("product_id", Text),
+    Column("product_name", Text),
+    Column("product_category", Text),
+    Column("event_value", BigInteger),
+    Column("properties", JSONB),
+    Column("session_id", Text),
+    Column("device_type", Text),
+    Column("received_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "occurred_at", "id"),
+    _belongs_to("customers", "customer_sk"),
+    Index("behavior_events_customer_idx", "tenant_id", "customer_sk", "occurred_at"),
+    postgresql_partition_by="RANGE (occurred_at)",
+)
+
+customer_analytics = Table(
+    "customer_analytics",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("as_of", Instant, nullable=False),
+    Column("computed_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("model_version", Text, nullable=False),
+    Column("total_orders", Integer, nullable=False),
+    Column("counted_orders", Integer, nullable=False),
+    Column("pending_orders", Integer, nullable=False),
+    Column("accepted_orders", Integer, nullable=False),
+    Column("completed_orders", Integer, nullable=False),
+    Column("cancelled_orders", Integer, nullable=False),
+    Column("no_show_orders", Integer, nullable=False),
+    Column("refunded_orders", Integer, nullable=False),
+    Column("first_order_at", Instant),
+    Column("last_order_at", Instant),
+    Column("revenue", BigInteger, nullable=False),
+    Column("refunded_amount", BigInteger, nullable=False),
+    Column("discount_amount", BigInteger, nullable=False),
+    Column("average_order_value", BigInteger),
+    Column("orders_30d", Integer, nullable=False),
+    Column("orders_90d", Integer, nullable=False),
+    Column("orders_180d", Integer, nullable=False),
+    Column("orders_365d", Integer, nullable=False),
+    Column("revenue_30d", BigInteger, nullable=False),
+    Column("revenue_90d", BigInteger, nullable=False),
+    Column("revenue_180d", BigInteger, nullable=False),
+    Column("revenue_365d", BigInteger, nullable=False),
+    Column("order_frequency_trend", Text),
+    Column("spend_trend", Text),
+    Column("order_interval_change", Double),
+    Column("tenure_days", Integer),
+    Column("days_since_last_order", Integer),
+    Column("purchase_frequency_days", Double),
+    Column("orders_per_month", Double),
+    Column("monthly_revenue", BigInteger),
+    Column("preferred_shopping_day", SmallInteger),
+    Column("preferred_shopping_hour", SmallInteger),
+    Column("preferred_payment_method", Text),
+    Column("preferred_categories", ARRAY(Text)),
+    Column("preferred_brands", ARRAY(Text)),
+    Column("basket_size", Double),
+    Column("discount_sensitivity", Double),
+    Column("order_notes", ARRAY(Text)),
+    Column("rfm_status", Text, nullable=False),
+    Column("rfm_recency_days", Integer),
+    Column("rfm_frequency", Integer, nullable=False),
+    Column("rfm_monetary", BigInteger, nullable=False),
+    Column("rfm_recency_score", SmallInteger),
+    Column("rfm_frequency_score", SmallInteger),
+    Column("rfm_monetary_score", SmallInteger),
+    Column("rfm_code", Text),
+    Column("rfm_segment", Text),
+    Column("rfm_recency_percentile", SmallInteger),
+    Column("rfm_frequency_percentile", SmallInteger),
+    Column("rfm_monetary_percentile", SmallInteger),
+    Column("clv_status", Text, nullable=False),
+    Column("clv", BigInteger),
+    Column("clv_1_year", BigInteger),
+    Column("clv_3_year", BigInteger),
+    Column("clv_percentile", SmallInteger),
+    Column("clv_confidence", SmallInteger),
+    Column("churn_status", Text, nullable=False),
+    Column("churn_score", Double),
+    Column("churn_band", Text),
+    Column("churn_reasons", ARRAY(Text), nullable=False),
+    Column("value_at_risk", BigInteger),
+    Column("lifecycle_segment", Text, nullable=False),
+    Column("membership_tier", Text),
+    Column("standing_since", Date, nullable=False),
+    Column(
+        "risk_rank",
+        SmallInteger,
+        Computed(
+            "CASE WHEN value_at_risk > 0"
+            " THEN floor(50 * log(value_at_risk::double precision))::smallint"
+            " WHEN value_at_risk IS NOT NULL THEN 0 END",
+            persisted=True,
+        ),
+    ),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index("customer_analytics_segment_idx", "tenant_id", "rfm_segment", "customer_sk"),
+    Index(
+        "customer_analytics_at_risk_idx",
+        "tenant_id",
+        text("risk_rank DESC"),
+        postgresql_where=text("risk_rank IS NOT NULL"),
+    ),
+    Index(
+        "customer_analytics_churn_band_idx",
+        "tenant_id",
+        "churn_band",
+        text("risk_rank DESC"),
+        postgresql_where=text("risk_rank IS NOT NULL"),
+    ),
+)
+
+score_history = Table(
+    "score_history",
+    metadata,
+    _customers_tenant(),
+    Column("day", Date, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("rfm_code", Text),
+    Column("rfm_segment", Text),
+    Column("lifecycle_segment", Text, nullable=False),
+    Column("churn_band", Text),
+    Column("churn_score", Double),
+    Column("clv", BigInteger),
+    Column("membership_tier", Text),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "day", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index("score_history_customer_idx", "tenant_id", "customer_sk", text("day DESC")),
+    postgresql_partition_by="RANGE (day)",
+)
+
+rfm_cutoffs = Table(
+    "rfm_cutoffs",
+    metadata,
+    _tenant(),
+    Column("as_of", Instant, nullable=False),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    Column("model_version", Text, nullable=False),
+    Column("buyers", Integer, nullable=False),
+    Column("recency_cutoffs", ARRAY(Double), nullable=False),
+    Column("frequency_cutoffs", ARRAY(Double), nullable=False),
+    Column("monetary_cutoffs", ARRAY(Double), nullable=False),
+    Column("recency_percentiles", ARRAY(Double), nullable=False),
+    Column("frequency_percentiles", ARRAY(Double), nullable=False),
+    Column("monetary_percentiles", ARRAY(Double), nullable=False),
+    Column("clv_percentiles", ARRAY(Double), nullable=False),
+    PrimaryKeyConstraint("tenant_id", "computed_at"),
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'queued'")),
+    Column("requested_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("requested_by", Text),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("as_of", Instant),
+    Column("rows_read", BigInteger),
+    Column("rows_written", BigInteger),
+    Column("error", Text),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed')"),
+    Index("job_runs_kind_idx", "tenant_id", "kind", text("requested_at DESC")),
+    Index(
+        "job_runs_waiting_key",
+        "tenant_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("status = 'queued'"),
+    ),
+)

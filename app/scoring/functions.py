@@ -1,0 +1,18 @@
+"""What engines do by a function of their own, under PostgreSQL's names for it.
+
+Ibis has no word for these, or one that costs more than the answer is worth. An engine that calls
+them otherwise renames them when it compiles.
+"""
+
+import ibis
+import ibis.expr.datatypes as dt
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def width_bucket(value: float, bounds: dt.Array[dt.Float64]) -> int:  # type: ignore[empty-body]
+    """How many of the ascending bounds the value has reached."""
+
+
+@ibis.udf.scalar.builtin(name="date_mi")  # type: ignore[untyped-decorator]
+def days_between(later: dt.Date, earlier: dt.Date) -> dt.Int32:
+    """Whole days from the earlier date to the later one."""

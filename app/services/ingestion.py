@@ -1,0 +1,733 @@
+"""Taking in orders, customers and stores: what a source states becomes the one row of truth.
+
+**Why no mix of writers deadlocks.** Every transaction that writes orders takes what it may have to
+wait for in one order: first new customers, by their ids; then the rows of all customers whose
+orders it touches, by `sk`; then orders, by their ids. Whoever waits therefore waits for somebody
+who is further along, and no circle can close. An order that has moved to a customer who is not
+locked is not waited for: everything since a savepoint is given back, locks too, and taken again
+with that customer among them. A transaction must call a function of this module once, with all it
+has, or it would start that order anew.
+
+**Why figures are exact.** Orders of a customer are written, and the customer's figures computed,
+under the lock of the customer's row. Whoever gets the lock reads everything the one before wrote.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from app.database import Connection, Database
+from app.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from app.domain.money import decimals, to_minor
+from app.domain.order import MAX_AHEAD, OrderStatus
+from app.domain.search import terms
+from app.domain.tenant import Tenant
+from app.repositories import customer as customers
+from app.repositories import order as orders
+from app.repositories import statistics
+from app.repositories import store as stores
+from app.repositories.customer import ChangedCustomer, NewCustomer, References
+from app.repositories.order import IncomingItem, IncomingOrder, Locked, Upserted
+from app.services.records import (
+    CustomerAttributes,
+    CustomerPatch,
+    CustomerRecord,
+    OrderItemRecord,
+    OrderPatch,
+    OrderRecord,
+    ServiceArea,
+    StoreRecord,
+)
+from app.services.scoring import refresh_customers
+
+#: A booking may be made this long ahead.
+MAX_BOOKED_AHEAD = timedelta(days=730)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_ATTEMPTS = 50
+
+#: From so many orders, copying them into a temporary table is quicker than sending arrays.
+_WORTH_STAGING = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """Why an item was refused: the JSON pointer of the value inside the item, and the reason."""
+
+    pointer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """What became of the item at `index`.
+
+    `status` is created, updated, unchanged, stale (the stored one is newer by its `updatedAt`) or
+    rejected; an error comes with the last only.
+    """
+
+    index: int
+    id: str | None
+    status: str
+    error: ItemError | None = None
+
+
+_NO_CUSTOMER = ItemError("/customerId", "is not the id of a customer")
+_NO_STORE = ItemError("/storeId", "is not the id of a store")
+
+
+class Rejected(ValueError):
+    """A record breaks a rule of its tenant."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(f"{pointer} {reason}")
+        self.error = ItemError(pointer, reason)
+
+
+class OrderRules:
+    """Turns records into orders, by the currency and the clock of a tenant."""
+
+    def __init__(self, tenant: Tenant, now: datetime) -> None:
+        self._currency = tenant.currency
+        self._unit = Decimal(1).scaleb(-decimals(tenant.currency))
+        self._zone = ZoneInfo(tenant.timezone)
+        self._latest = now + MAX_AHEAD
+        self._latest_booking = now + MAX_BOOKED_AHEAD
+
+    def order(self, record: OrderRecord) -> IncomingOrder:
+        """The order that the record states. Raises Rejected."""
+        if record.currency is not None and record.currency != self._currency:
+            raise Rejected("/currency", f"must be {self._currency}, the currency of the tenant")
+        total = self._total(record)
+        if total < 0 and record.status != OrderStatus.REFUNDED:
+            raise Rejected("/totalAmount", "must not be negative unless the status is refunded")
+        return IncomingOrder(
+            record.id,
+            record.customer_id,
+            record.store_id,
+            record.status.value,
+            self._ordered_at(record),
+            total,
+            self._discount(record),
+            self.refund(record.status, total, record.refund_amount),
+            record.payment_method and record.payment_method.value,
+            record.channel,
+            _item_count(record),
+            record.notes,
+            record.updated_at and self.instant(record.updated_at),
+        )
+
+    def items(self, record: OrderRecord, order_sk: int) -> list[IncomingItem]:
+        """The lines of the record's order, numbered from 1. Raises Rejected."""
+        return [
+            self._item(item, f"/items/{position}", order_sk, position + 1)
+            for position, item in enumerate(record.items or ())
+        ]
+
+    def refund(self, status: OrderStatus, total: int, stated: Decimal | None) -> int:
+        """What was refunded, in minor units: by default all of a refunded order, else nothing."""
+        if stated is None:
+            return max(total, 0) if status == OrderStatus.REFUNDED else 0
+        refund = self._minor(stated, "/refundAmount")
+        if refund > max(total, 0):
+            raise Rejected("/refundAmount", "must not exceed the total of the order")
+        return refund
+
+    def instant(self, moment: datetime) -> datetime:
+        """`moment` with a zone: the tenant's, where it has none."""
+        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+
+    def _total(self, record: OrderRecord) -> int:
+        if record.total_amount is not None:
+            return self._minor(record.total_amount, "/totalAmount")
+        if record.items is None:
+            raise Rejected("/totalAmount", "is required unless items give it")
+        amount = sum((item.amount for item in record.items), Decimal(0))
+        return self._minor(amount.quantize(self._unit, ROUND_HALF_EVEN), "/totalAmount")
+
+    def _discount(self, record: OrderRecord) -> int:
+        """The discount stated for the order, else what its lines were discounted by."""
+        amount = record.discount_amount
+        if "discount_amount" not in record.model_fields_set and record.items:
+            amount = sum((item.discount_amount for item in record.items), Decimal(0))
+        return self._minor(amount, "/discountAmount")
+
+    def _ordered_at(self, record: OrderRecord) -> datetime:
+        ordered_at = self.instant(record.ordered_at)
+        if ordered_at < _EARLIEST:
+            raise Rejected("/orderedAt", "must not lie before 1970")
+        if ordered_at > self._latest:
+            if record.status not in (OrderStatus.PENDING, OrderStatus.ACCEPTED):
+                raise Rejected("/orderedAt", "must not lie more than 24 hours in the future")
+            if ordered_at > self._latest_booking:
+                raise Rejected("/orderedAt", "must not lie more than 730 days in the future")
+        return ordered_at
+
+    def _item(
+        self, item: OrderItemRecord, pointer: str, order_sk: int, line_no: int
+    ) -> IncomingItem:
+        return IncomingItem(
+            order_sk,
+            line_no,
+            item.product_id,
+            item.product_name,
+            item.category,
+            item.brand,
+            item.quantity,
+            self._minor(item.unit_price, f"{pointer}/unitPrice"),
+            self._minor(item.discount_amount, f"{pointer}/discountAmount"),
+        )
+
+    def _minor(self, amount: Decimal, pointer: str) -> int:
+        if not amount:
+            return 0
+        try:
+            return to_minor(amount, self._currency)
+        except ValueError as error:
+            raise Rejected(pointer, str(error)) from error
+
+
+def _item_count(record: OrderRecord) -> int | None:
+    if record.item_count is None and record.items:
+        return round(sum(item.quantity for item in record.items))
+    return record.item_count
+
+
+async def record_orders(
+    connection: Connection,
+    tenant: Tenant,
+    records: Sequence[OrderRecord],
+    *,
+    create_customers: bool,
+    actor: str | None,
+    score: bool = True,
+) -> list[ItemOutcome]:
+    """Write each order that can be written and say what became of each, in the order given.
+
+    Unknown customers are created with `create_customers`, and are otherwise their orders' errors.
+    With `score`, the figures of every customer touched are brought up to date before this returns.
+    """
+    now = datetime.now(UTC)
+    rules = OrderRules(tenant, now)
+    outcomes: dict[int, ItemOutcome] = {}
+    stated = _distinct(records, outcomes)
+    incoming: dict[str, IncomingOrder] = {}
+    for index, record in stated.values():
+        try:
+            incoming[record.id] = rules.order(record)
+            rules.items(record, 0)
+        except Rejected as rejected:
+            incoming.pop(record.id, None)
+            outcomes[index] = ItemOutcome(index, record.id, "rejected", rejected.error)
+    if create_customers:
+        await _create_customers_of(connection, tenant, incoming.values(), actor)
+    recorded, refused = await _write(connection, tenant, incoming)
+    by_items_only = await _replace_items(connection, tenant, rules, stated, recorded)
+    recorded = [
+        replace(order, status="updated") if order.sk in by_items_only else order
+        for order in recorded
+    ]
+    for identity, error in refused.items():
+        index = stated[identity][0]
+        outcomes[index] = ItemOutcome(index, identity, "rejected", error)
+    for order in recorded:
+        index = stated[order.id][0]
+        outcomes[index] = ItemOutcome(index, order.id, order.status)
+    if score:
+        await refresh_customers(connection, tenant, _touched(recorded), now=now)
+    return [outcomes[index] for index in range(len(records))]
+
+
+@dataclass(frozen=True, slots=True)
+class StagedOutcome:
+    """How many orders of a stage met which fate, and why the others were refused, by id."""
+
+    statuses: Counter[str]
+    refused: dict[str, ItemError]
+
+
+async def record_staged_orders(
+    database: Database,
+    tenant: Tenant,
+    incoming: Mapping[str, IncomingOrder],
+    *,
+    create_customers: bool,
+    actor: str | None,
+) -> StagedOutcome:
+    """Write thousands of orders without items in one transaction of its own.
+
+    Their customers are neither locked nor scored: a file touches most of them, and is followed by a
+    run that scores whoever changed.
+    """
+    async with database.tenant_transaction(tenant.id) as connection:
+        await orders.stage(connection, tenant.id, list(incoming.values()))
+        if create_customers:
+            unknown = await orders.list_staged_without_customer(connection, tenant.id)
+            await _create_customers_of(
+                connection, tenant, [incoming[order_id] for order_id in unknown], actor
+            )
+        staged = await orders.upsert_staged(connection, tenant.id)
+    if staged.left_customers:
+        # Nothing of theirs tells the run any more that they changed. Not in the transaction above,
+        # which must not wait for a customer while others wait for its orders.
+        async with database.tenant_transaction(tenant.id) as connection:
+            await customers.touch(connection, tenant.id, staged.left_customers)
+    return StagedOutcome(
+        Counter(
+            created=staged.created,
+            updated=staged.updated,
+            unchanged=staged.unchanged,
+            stale=staged.stale,
+        ),
+        {
+            **dict.fromkeys(staged.without_customer, _NO_CUSTOMER),
+            **dict.fromkeys(staged.without_store, _NO_STORE),
+        },
+    )
+
+
+async def create_or_replace_order(
+    connection: Connection,
+    tenant: Tenant,
+    record: OrderRecord,
+    *,
+    create_customers: bool,
+    actor: str | None,
+) -> bool:
+    """Record one order; True where it is new. Raises InvalidInput where a value will not do."""
+    [outcome] = await record_orders(
+        connection, tenant, [record], create_customers=create_customers, actor=actor
+    )
+    if outcome.error is not None:
+        raise _invalid(outcome.error)
+    return outcome.status == "created"
+
+
+def _distinct(
+    records: Sequence[OrderRecord], outcomes: dict[int, ItemOutcome]
+) -> dict[str, tuple[int, OrderRecord]]:
+    """The records by id, with their places; a second one of an id is refused."""
+    stated: dict[str, tuple[int, OrderRecord]] = {}
+    for index, record in enumerate(records):
+        if record.id in stated:
+            error = ItemError(
+                "/id", f"occurs at index {stated[record.id][0]} of this batch already"
+            )
+            outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
+        else:
+            stated[record.id] = (index, record)
+    return stated
+
+
+async def _create_customers_of(
+    connection: Connection,
+    tenant: Tenant,
+    incoming: Collection[IncomingOrder],
+    actor: str | None,
+) -> None:
+    if not incoming:
+        return
+    created = await customers.create_missing(
+        connection, tenant.id, [(order.customer_id, order.store_id) for order in incoming], actor
+    )
+    await file_terms(connection, tenant, created)
+
+
+async def file_terms(
+    connection: Connection, tenant: Tenant, created: Sequence[NewCustomer]
+) -> None:
+    """Make customers findable who are known by their ids only."""
+    if created:
+        await customers.replace_terms(
+            connection,
+            tenant.id,
+            {customer.sk: terms(texts=[customer.id], phone=None) for customer in created},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """An order that is in the table now: where it is, whose it is and was, what was done."""
+
+    id: str
+    sk: int
+    customer_sk: int
+    previous_customer_sk: int | None
+    status: str
+
+
+async def _write(
+    connection: Connection,
+    tenant: Tenant,
+    incoming: Mapping[str, IncomingOrder],
+) -> tuple[list[_Recorded], dict[str, ItemError]]:
+    """Write what refers to nothing unknown, under the locks that the module names."""
+    if not incoming:
+        return [], {}
+    staged = len(incoming) >= _WORTH_STAGING
+    if staged:
+        await orders.stage(connection, tenant.id, list(incoming.values()))
+    # Owners seen once stay among the locked, so the set only grows and soon has all it needs.
+    customer_ids = {order.customer_id for order in incoming.values()}
+    for _ in range(_ATTEMPTS):
+        savepoint = await connection.begin_nested()
+        locked = await orders.lock_touched(
+            connection,
+            tenant.id,
+            customer_ids=list(customer_ids),
+            store_ids=list({order.store_id for order in incoming.values() if order.store_id}),
+            order_ids=None if staged else list(incoming),
+        )
+        refused = _refer_to_nothing(incoming.values(), locked)
+        known = [order for order in incoming.values() if order.id not in refused]
+        if not known:
+            await savepoint.commit()
+            return [], refused
+        locked_sks = list(locked.customers.values())
+        if staged:
+            upserted = await orders.upsert_staged_locked(connection, tenant.id, locked_sks)
+        else:
+            upserted = await orders.upsert_many(connection, tenant.id, locked_sks, known)
+        recorded = _recorded(known, locked, upserted)
+        if recorded is not None:
+            await savepoint.commit()
+            return recorded, refused
+        await savepoint.rollback()
+        customer_ids.update(locked.customers)
+    raise Conflict("The orders keep moving between customers; send them again.")
+
+
+def _refer_to_nothing(incoming: Iterable[IncomingOrder], locked: Locked) -> dict[str, ItemError]:
+    refused: dict[str, ItemError] = {}
+    for order in incoming:
+        if order.customer_id not in locked.customers:
+            refused[order.id] = _NO_CUSTOMER
+        elif order.store_id is not None and order.store_id not in locked.stores:
+            refused[order.id] = _NO_STORE
+    return refused
+
+
+def _recorded(
+    known: Iterable[IncomingOrder], locked: Locked, upserted: Upserted
+) -> list[_Recorded] | None:
+    """What became of each order; None where one belongs to a customer who is not locked."""
+    locked_sks = frozenset(locked.customers.values())
+    recorded: list[_Recorded] = []
+    for order in known:
+        customer_sk = locked.customers[order.customer_id]
+        written = upserted.written.get(order.id)
+        previous = upserted.previous.get(order.id)
+        if previous is None:
+            if written is None:
+                return None
+            recorded.append(_Recorded(order.id, written, customer_sk, None, "created"))
+            continue
+        if previous.customer_sk not in locked_sks:
+            return None
+        if written is not None:
+            status = "updated"
+        elif _is_newer(previous.source_updated_at, order.source_updated_at):
+            status = "stale"
+        else:
+            status = "unchanged"
+        recorded.append(_Recorded(order.id, previous.sk, customer_sk, previous.customer_sk, status))
+    return recorded
+
+
+def _is_newer(stored: datetime | None, stated: datetime | None) -> bool:
+    return stored is not None and stated is not None and stored > stated
+
+
+async def _replace_items(
+    connection: Connection,
+    tenant: Tenant,
+    rules: OrderRules,
+    stated: Mapping[str, tuple[int, OrderRecord]],
+    recorded: Sequence[_Recorded],
+) -> frozenset[int]:
+    """Write the stated items of orders that are not stale.
+
+    Returns the orders that were unchanged but for their items.
+    """
+    replaced = [
+        order
+        for order in recorded
+        if order.status != "stale" and stated[order.id][1].items is not None
+    ]
+    if not replaced:
+        return frozenset()
+    items = [item for order in replaced for item in rules.items(stated[order.id][1], order.sk)]
+    changed = await orders.replace_items(
+        connection, tenant.id, [order.sk for order in replaced], items
+    )
+    unchanged = frozenset(order.sk for order in replaced if order.status == "unchanged")
+    by_items_only = unchanged & changed
+    if by_items_only:
+        await orders.mark_recorded(connection, tenant.id, by_items_only)
+    return by_items_only
+
+
+def _touched(recorded: Iterable[_Recorded]) -> set[int]:
+    """The customers whose figures may be others now: the owners, and the former ones."""
+    touched: set[int] = set()
+    for order in recorded:
+        if order.status in ("created", "updated"):
+            touched.add(order.customer_sk)
+            if order.previous_customer_sk is not None:
+                touched.add(order.previous_customer_sk)
+    return touched
+
+
+async def change_order(
+    connection: Connection, tenant: Tenant, order_id: str, patch: OrderPatch
+) -> None:
+    """Change an order's status, refund or notes. Raises NotFound and InvalidInput."""
+    now = datetime.now(UTC)
+    await orders.lock_touched(
+        connection, tenant.id, customer_ids=[], order_ids=[order_id], store_ids=[]
+    )
+    order = await orders.get(connection, tenant.id, order_id)
+    status = patch.status or order.status
+    if order.total_amount < 0 and status != OrderStatus.REFUNDED:
+        raise InvalidInput("status", "must stay refunded, because the total is negative")
+    refund = order.refund_amount
+    if "refund_amount" in patch.model_fields_set or patch.status == OrderStatus.REFUNDED:
+        try:
+            refund = OrderRules(tenant, now).refund(status, order.total_amount, patch.refund_amount)
+        except Rejected as rejected:
+            raise InvalidInput("refundAmount", rejected.error.reason) from rejected
+    notes = patch.notes if "notes" in patch.model_fields_set else order.notes
+    if (status, refund, notes) == (order.status, order.refund_amount, order.notes):
+        return
+    customer_sk = await orders.change(
+        connection, tenant.id, order.sk, status=status, refund_amount=refund, notes=notes
+    )
+    await refresh_customers(connection, tenant, {customer_sk}, now=now)
+
+
+async def record_customers(
+    connection: Connection,
+    tenant: Tenant,
+    records: Sequence[CustomerRecord],
+    *,
+    actor: str | None,
+) -> list[ItemOutcome]:
+    """Create or change each customer that can be, and say what became of each, in order.
+
+    What a record leaves out stays as it is. A record may name as its referrer a customer that an
+    earlier record of the batch brings.
+    """
+    outcomes: dict[int, ItemOutcome] = {}
+    stated: dict[str, tuple[int, CustomerRecord]] = {}
+    for index, record in enumerate(records):
+        if record.id in stated:
+            error = ItemError(
+                "/id", f"occurs at index {stated[record.id][0]} of this batch already"
+            )
+            outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
+        else:
+            stated[record.id] = (index, record)
+    found = await _find_references(connection, tenant, stated)
+    documents: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    for identity, (index, record) in stated.items():
+        try:
+            _check_references(identity, record, found, documents)
+            documents[identity] = {"id": identity, **_document(record, tenant)}
+        except Rejected as rejected:
+            outcomes[index] = ItemOutcome(index, identity, "rejected", rejected.error)
+            continue
+        if record.code is not None:
+            found.codes.setdefault(record.code, identity)
+        if identity not in found.customers:
+            names[identity] = record.name or identity
+    created, changed = await _write_customers(connection, tenant, documents, names, actor)
+    for identity, newer in changed.items():
+        index = stated[identity][0]
+        status = "created" if identity in created else newer
+        outcomes[index] = ItemOutcome(index, identity, status)
+    return [outcomes[index] for index in range(len(records))]
+
+
+async def create_customer(
+    connection: Connection, tenant: Tenant, record: CustomerRecord, *, actor: str | None
+) -> None:
+    """Create one customer. Raises AlreadyExists, and InvalidInput where a value will not do."""
+    [outcome] = await record_customers(connection, tenant, [record], actor=actor)
+    if outcome.error is not None:
+        raise _invalid(outcome.error)
+    if outcome.status != "created":
+        # The transaction ends with the error, and takes back what was changed.
+        raise AlreadyExists("customer", record.id)
+
+
+async def change_customer(
+    connection: Connection,
+    tenant: Tenant,
+    customer_id: str,
+    patch: CustomerPatch,
+    *,
+    actor: str | None,
+) -> None:
+    """Change one customer. Raises NotFound, InvalidInput, and Conflict where `updatedAt` is old."""
+    found = await customers.find_references(
+        connection, tenant.id, customer_ids=[customer_id], store_ids=[], codes=[]
+    )
+    if customer_id not in found.customers:
+        raise NotFound("customer", customer_id)
+    record = CustomerRecord.model_construct(
+        patch.model_fields_set | {"id"}, **{**dict(patch), "id": customer_id}
+    )
+    [outcome] = await record_customers(connection, tenant, [record], actor=actor)
+    if outcome.error is not None:
+        raise _invalid(outcome.error)
+    if outcome.status == "stale":
+        raise Conflict("The customer was changed after the time in updatedAt.")
+    if patch.referred_by_customer_id is not None and await customers.refers_to_itself(
+        connection, tenant.id, customer_id
+    ):
+        raise InvalidInput("referredByCustomerId", "must not be somebody the customer brought in")
+
+
+async def _find_references(
+    connection: Connection,
+    tenant: Tenant,
+    stated: Mapping[str, tuple[int, CustomerRecord]],
+) -> References:
+    records = [record for _, record in stated.values()]
+    codes = [record.code for record in records if record.code is not None]
+    if codes:
+        await customers.lock_codes(connection, tenant.id)
+    referrers = [record.referred_by_customer_id for record in records]
+    return await customers.find_references(
+        connection,
+        tenant.id,
+        customer_ids={*stated, *(each for each in referrers if each is not None)},
+        store_ids={record.home_store_id for record in records if record.home_store_id is not None},
+        codes=codes,
+    )
+
+
+def _check_references(
+    identity: str, record: CustomerRecord, found: References, accepted: Collection[str]
+) -> None:
+    if "name" in record.model_fields_set and record.name is None:
+        raise Rejected("/name", "must not be null")
+    if identity not in found.customers and record.name is None:
+        raise Rejected("/name", "is required for a new customer")
+    if record.home_store_id is not None and record.home_store_id not in found.stores:
+        raise Rejected("/homeStoreId", "is not the id of a store")
+    referrer = record.referred_by_customer_id
+    if referrer == identity:
+        raise Rejected("/referredByCustomerId", "must be another customer")
+    if referrer is not None and referrer not in found.customers and referrer not in accepted:
+        raise Rejected("/referredByCustomerId", "is not the id of a customer")
+    if record.code is not None and found.codes.get(record.code, identity) != identity:
+        raise Rejected("/code", "belongs to another customer")
+
+
+_MONEY_FIELDS = {"credit_limit": "/creditLimit", "credit_used": "/creditUsed"}
+_COLUMNS = {"updated_at": "source_updated_at"}
+
+
+def _document(record: CustomerAttributes, tenant: Tenant) -> dict[str, Any]:
+    """What the record names, by column, as JSON values. Raises Rejected."""
+    return {
+        _COLUMNS.get(name, name): _json_value(name, getattr(record, name), tenant)
+        for name in record.model_fields_set
+    }
+
+
+def _json_value(name: str, value: Any, tenant: Tenant) -> Any:
+    if isinstance(value, Decimal):
+        try:
+            return to_minor(value, tenant.currency)
+        except ValueError as error:
+            raise Rejected(_MONEY_FIELDS[name], str(error)) from error
+    if isinstance(value, datetime):
+        local = value if value.tzinfo else value.replace(tzinfo=ZoneInfo(tenant.timezone))
+        return local.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, ServiceArea):
+        return value.model_dump()
+    return value
+
+
+async def _write_customers(
+    connection: Connection,
+    tenant: Tenant,
+    documents: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, str],
+    actor: str | None,
+) -> tuple[frozenset[str], dict[str, str]]:
+    """The ids that are new, and for every id whether it was updated, unchanged or stale."""
+    if not documents:
+        return frozenset(), {}
+    created = await customers.add_missing(connection, tenant.id, names, actor)
+    stored = await customers.lock(connection, tenant.id, documents)
+    changed = await customers.change_many(connection, tenant.id, list(documents.values()), actor)
+    findable = {
+        customer.sk: terms(texts=[names[customer.id], customer.id], phone=None)
+        for customer in created
+    } | {customer.sk: _terms(customer) for customer in changed}
+    if findable:
+        await customers.replace_terms(connection, tenant.id, findable)
+    by_id = {customer.id for customer in changed}
+    statuses: dict[str, str] = {}
+    for identity, document in documents.items():
+        if identity in by_id:
+            statuses[identity] = "updated"
+        elif _is_newer(stored[identity], _moment(document.get("source_updated_at"))):
+            statuses[identity] = "stale"
+        else:
+            statuses[identity] = "unchanged"
+    return frozenset(customer.id for customer in created), statuses
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _terms(customer: ChangedCustomer) -> set[str]:
+    return terms(
+        texts=[
+            customer.name,
+            customer.company_name,
+            customer.email,
+            customer.code,
+            customer.id,
+        ],
+        phone=customer.phone,
+    )
+
+
+async def learn_sizes(database: Database) -> None:
+    """Between the transactions of a bulk load: let the planner know what has grown."""
+    async with database.transaction() as connection:
+        await statistics.learn_sizes(connection)
+
+
+def _invalid(error: ItemError) -> InvalidInput:
+    return InvalidInput(error.pointer.removeprefix("/").replace("/", "."), error.reason)
+
+
+async def record_store(connection: Connection, tenant: Tenant, record: StoreRecord) -> bool:
+    """Write the store; True where it is new."""
+    return await stores.upsert(
+        connection,
+        tenant.id,
+        store_id=record.id,
+        name=record.name,
+        kind=record.kind,
+        address=record.address,
+        city=record.city,
+        longitude=record.longitude,
+        latitude=record.latitude,
+    )

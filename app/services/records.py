@@ -1,0 +1,320 @@
+"""What a source may send: customers, orders and stores, the same by JSON, NDJSON and file.
+
+A record knows the shape of its fields and nothing of the tenant. What depends on the tenant (the
+places of its currency, its wall clock, which customers exist) is decided by `ingestion`.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from app.domain.money import MAX_MINOR
+from app.domain.order import OrderStatus, PaymentMethod
+
+#: A printable character and no control character; the whole pattern is linear in the text's length.
+_PRINTABLE = r"^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$"
+
+
+def _refuse_bare_digits(value: object) -> object:
+    # "20240101" would otherwise be read as five hours of 1970.
+    if isinstance(value, str) and len(value) < 12 and value.strip().isdigit():
+        raise ValueError("must be an ISO 8601 time or a number of epoch milliseconds")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _no_boolean(value: object) -> object:
+    # Python counts true as 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
+Identity = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=_PRINTABLE, strip_whitespace=True),
+]
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500, pattern=_PRINTABLE, strip_whitespace=True),
+]
+#: Free text may have lines, and must not have what PostgreSQL cannot keep.
+Prose = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Instant = Annotated[datetime, BeforeValidator(_refuse_bare_digits)]
+#: Wide enough for a currency without places; the exact range and places are the tenant's.
+Money = Annotated[Decimal, Field(allow_inf_nan=False, ge=-MAX_MINOR, le=MAX_MINOR)]
+NotNegative = Annotated[Decimal, Field(allow_inf_nan=False, ge=0, le=MAX_MINOR)]
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=2_000_000_000)]
+Age = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, le=150)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Status = Annotated[OrderStatus, BeforeValidator(_lower)]
+Payment = Annotated[PaymentMethod, BeforeValidator(_lower)]
+
+
+class Record(BaseModel):
+    """Base of everything a source sends: camelCase names, and no name we do not know."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        val_temporal_unit="milliseconds",
+    )
+
+
+class OrderItemRecord(Record):
+    """One line of an order. Prices are of one unit, in the tenant's currency."""
+
+    product_id: Identity
+    product_name: Label | None = None
+    category: Label | None = None
+    brand: Label | None = None
+    quantity: Annotated[
+        Decimal, Field(gt=0, le=Decimal(99_999_999), decimal_places=3, allow_inf_nan=False)
+    ]
+    unit_price: Money
+    discount_amount: NotNegative = Decimal(0)
+
+    @property
+    def amount(self) -> Decimal:
+        """What the line adds to the order's total."""
+        return self.quantity * self.unit_price - self.discount_amount
+
+
+class OrderRecord(Record):
+    """A sale or a booking as a source states it: the whole order, each time.
+
+    `orderedAt` without a zone is the tenant's wall clock. `totalAmount` may be left out where the
+    items give it. Items that are left out stay as they are; an empty list removes them. A negative
+    total is a credit note and needs the status refunded.
+    """
+
+    id: Identity
+    customer_id: Identity
+    store_id: Identity | None = None
+    status: Status = OrderStatus.COMPLETED
+    ordered_at: Instant
+    total_amount: Money | None = None
+    discount_amount: NotNegative = Decimal(0)
+    refund_amount: NotNegative | None = None
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)] | None = (
+        None
+    )
+    payment_method: Payment | None = None
+    channel: Label | None = None
+    item_count: Count | None = None
+    notes: Prose | None = None
+    items: Annotated[list[OrderItemRecord], Field(max_length=10_000)] | None = None
+    updated_at: Instant | None = None
+
+
+class OrderLineRecord(Record):
+    """One line of an invoice. A negative quantity is a return."""
+
+    id: Identity
+    customer_id: Identity
+    store_id: Identity | None = None
+    status: Status | None = None
+    ordered_at: Instant
+    payment_method: Payment | None = None
+    channel: Label | None = None
+    product_id: Identity
+    product_name: Label | None = None
+    category: Label | None = None
+    brand: Label | None = None
+    quantity: Annotated[
+        Decimal,
+        Field(ge=-99_999_999, le=99_999_999, decimal_places=3, allow_inf_nan=False),
+    ]
+    unit_price: Money
+    discount_amount: NotNegative = Decimal(0)
+
+
+class OrderPatch(Record):
+    """What may change about a recorded order without stating it anew."""
+
+    status: Status | None = None
+    refund_amount: NotNegative | None = None
+    notes: Prose | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one of status, refundAmount, notes")
+        if "status" in self.model_fields_set and self.status is None:
+            raise ValueError("status must not be null")
+        return self
+
+
+class CustomerType(StrEnum):
+    """Who buys: a household or a business."""
+
+    RETAIL = "retail"
+    WHOLESALE = "wholesale"
+
+
+class CustomerStatus(StrEnum):
+    """Whether business is done with the customer."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    BLOCKED = "blocked"
+
+
+class MembershipTier(StrEnum):
+    """The customer's tier in the loyalty programme."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+    PLATINUM = "platinum"
+
+
+class Gender(StrEnum):
+    """As declared or estimated."""
+
+    MALE = "male"
+    FEMALE = "female"
+    UNKNOWN = "unknown"
+
+
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
+Position = tuple[Longitude, Latitude]
+
+
+class ServiceArea(BaseModel):
+    """A GeoJSON polygon in longitude and latitude: one outer ring, then its holes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["Polygon"]
+    coordinates: Annotated[
+        list[Annotated[list[Position], Field(min_length=4, max_length=10_000)]],
+        Field(min_length=1, max_length=100),
+    ]
+
+    @model_validator(mode="after")
+    def _rings_close(self) -> Self:
+        if any(ring[0] != ring[-1] for ring in self.coordinates):
+            raise ValueError("every ring must end where it begins")
+        return self
+
+
+class CustomerAttributes(Record):
+    """Every declared attribute of a customer. One that is left out stays as it is."""
+
+    code: Identity | None = None
+    name: Label | None = None
+    email: Annotated[Label, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    phone: Label | None = None
+    customer_type: Annotated[CustomerType, BeforeValidator(_lower)] = CustomerType.RETAIL
+    company_name: Label | None = None
+    npwp: Label | None = None
+    credit_limit: NotNegative | None = None
+    credit_used: Money | None = None
+    payment_term_days: Count | None = None
+    loyalty_points: Count | None = None
+    membership_tier: Annotated[MembershipTier, BeforeValidator(_lower)] | None = None
+    status: Annotated[CustomerStatus, BeforeValidator(_lower)] = CustomerStatus.ACTIVE
+    home_store_id: Identity | None = None
+    service_area: ServiceArea | None = None
+    preferred_delivery_zone: Label | None = None
+    last_known_latitude: Latitude | None = None
+    last_known_longitude: Longitude | None = None
+    last_location_accuracy: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    last_location_source: Label | None = None
+    last_location_captured_at: Instant | None = None
+    last_location_captured_by: Label | None = None
+    date_of_birth: Annotated[date, Field(ge=date(1870, 1, 1))] | None = None
+    age_estimate: Age | None = None
+    age_range_min: Age | None = None
+    age_range_max: Age | None = None
+    gender: Annotated[Gender, BeforeValidator(_lower)] | None = None
+    gender_confidence: Share | None = None
+    income_bracket: Label | None = None
+    occupation: Label | None = None
+    education_level: Label | None = None
+    preferred_contact_channel: Label | None = None
+    opt_in_whatsapp: bool = False
+    opt_in_email: bool = False
+    opt_in_sms: bool = False
+    opt_in_push: bool = False
+    acquisition_source: Label | None = None
+    acquisition_campaign: Label | None = None
+    referred_by_customer_id: Identity | None = None
+    community_tags: Annotated[list[Label], Field(max_length=1_000)] = []
+    social_connections: Annotated[list[Label], Field(max_length=1_000)] = []
+    updated_at: Instant | None = None
+
+
+class CustomerRecord(CustomerAttributes):
+    """A customer as a source states it. `name` is needed only where the customer is new."""
+
+    id: Identity
+
+
+class CustomerPatch(CustomerAttributes):
+    """A change of some attributes of one customer; null clears one."""
+
+
+class StoreRecord(Record):
+    """A shop, venue or branch. Longitude and latitude come together or not at all."""
+
+    id: Identity
+    name: Label
+    kind: Label | None = None
+    address: Label | None = None
+    city: Label | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+
+    @model_validator(mode="after")
+    def _has_a_whole_location(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude must be given together")
+        return self
+
+
+#: Sentences for the refusals a source meets most, where the library's own say less.
+_REASONS: Mapping[str, str] = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "string_pattern_mismatch": "must not be blank and must not have control characters",
+    "string_too_short": "must not be blank",
+    "finite_number": "must be a finite number",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "json_invalid": "is not valid JSON",
+}
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """The first refusal of a record: the JSON pointer of the value inside it, and the reason."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    pointer = "".join(f"/{part}" for part in problem["loc"])
+    return pointer, _reason(problem["type"], problem["msg"], problem.get("ctx", {}))
+
+
+def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "enum":
+        return f"must be one of {context['expected']}"
+    return _REASONS.get(kind) or message[0].lower() + message[1:]

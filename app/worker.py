@@ -1,0 +1,150 @@
+"""Queued and periodic jobs: scoring runs as they are asked for, each hour and each night.
+
+Jobs come from PgQueuer's table in the same database, so that a job is queued in the transaction of
+the data that asks for it. A job that dies with its worker is taken up again by the next one.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer
+from pgqueuer.models import Schedule
+
+from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
+from app.domain.errors import DomainError
+from app.domain.scoring_run import RunMode
+from app.repositories.job import queue_queries
+from app.services import maintenance, scoring, tenancy
+
+log = logging.getLogger(__name__)
+
+#: A run keeps one core of the database busy; two leave room for the requests.
+CONCURRENT_RUNS = 2
+
+RECONNECT_SECONDS = (1, 2, 5, 10, 30)
+
+_DATABASE_AWAY = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    DatabaseUnavailableError,
+)
+
+
+async def run(database_url: str) -> None:
+    """Work until SIGINT or SIGTERM; a database that goes away is waited for."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    failures = 0
+    while not stopping.is_set():
+        began = loop.time()
+        try:
+            await _work(database_url, stopping)
+        except _DATABASE_AWAY as error:
+            if loop.time() - began > RECONNECT_SECONDS[-1]:
+                failures = 0  # it had worked in between
+            pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)]
+            failures += 1
+            log.warning("lost the database (%s); again in %s s", error, pause)
+            await _sleep(pause, stopping)
+
+
+async def _work(database_url: str, stopping: asyncio.Event) -> None:
+    database = Database(
+        database_url, pool_size=4, statement_timeout=None, application_name="bps-worker"
+    )
+    try:
+        async with asyncpg.create_pool(
+            database_url,
+            min_size=2,
+            max_size=4,
+            server_settings={"role": SERVICE_ROLE, "application_name": "bps-queue"},
+        ) as pool:
+            await _request_due_runs(database)
+            await _maintain(database)
+            queue = _queue(database, AsyncpgPoolDriver(pool))
+            ending = asyncio.create_task(_end(queue, stopping))
+            try:
+                await queue.run(
+                    batch_size=1,
+                    max_concurrent_tasks=CONCURRENT_RUNS,
+                    shutdown_on_listener_failure=True,
+                )
+            finally:
+                ending.cancel()
+    finally:
+        await database.close()
+
+
+def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
+    queue = PgQueuer(driver, queries=queue_queries(driver))
+
+    @queue.entrypoint("score")
+    async def score(job: Job) -> None:
+        await _score(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("request_due_runs", "0 * * * *")
+    async def request_due_runs(_: Schedule) -> None:
+        await _request_due_runs(database)
+
+    @queue.schedule("maintain", "30 * * * *")
+    async def maintain(_: Schedule) -> None:
+        await _maintain(database)
+
+    return queue
+
+
+async def _score(database: Database, wanted: dict[str, str | int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    mode = RunMode(str(wanted["mode"]))
+    log.info("scoring %s (%s)", tenant.slug, mode)
+    try:
+        await scoring.run_scores(
+            database,
+            tenant,
+            mode=mode,
+            as_of=tenant.as_of(datetime.now(UTC)),
+            run_id=UUID(str(wanted["run_id"])),
+        )
+    except DomainError as error:
+        # The run's row has the reason; there is nothing to try again.
+        log.warning("scoring %s (%s): %s", tenant.slug, mode, error)
+
+
+async def _request_due_runs(database: Database) -> None:
+    now = datetime.now(UTC)
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await scoring.request_due_runs(connection, tenant, now=now)
+
+
+async def _maintain(database: Database) -> None:
+    async with database.transaction() as connection:
+        await maintenance.make_partitions_ahead(connection, datetime.now(UTC).date())
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await maintenance.forget_old_answers(connection)
+
+
+async def _end(queue: PgQueuer, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    queue.shutdown.set()
+
+
+async def _sleep(seconds: float, stopping: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,86 @@
+"""An example of every operation, so that a test can walk them all.
+
+A new route needs a row here: without one `test_tenancy` fails and says so. Ids are those of the
+first tenant's things, which `furnish` makes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+
+from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.store import EXAMPLE as STORE
+from app.database import Database
+from app.domain.tenant import Tenant
+from app.repositories.tables import job_runs
+from tests.factories import make_customer, make_order
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request that succeeds for the tenant `furnish` was called for.
+
+    `path` fills the path's parameters; a route with one must answer 404 to another tenant.
+    """
+
+    path: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    json: Any = None
+    status: int = 200
+
+
+#: Ids and words that only the first tenant's data holds; no answer to another tenant may.
+MARKS = ("cus-mark", "ord-mark", "Widjajakusuma", "0b8f2c52")
+
+JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
+_ORDER = {"id": "ord-mark"}
+_NEW_ORDER = {
+    "id": "ord-new",
+    "customerId": "cus-new",
+    "orderedAt": "2026-02-11T09:30:00Z",
+    "totalAmount": "1",
+}
+_CUSTOMER = {"id": "cus-mark"}
+
+EXAMPLES: dict[str, Example] = {
+    "create_customer": Example(
+        json={
+            key: value
+            for key, value in CUSTOMER.items()
+            if key not in ("homeStoreId", "referredByCustomerId")
+        },
+        status=201,
+    ),
+    "list_customers": Example(query={"q": "widja"}),
+    "get_customer": Example(path=_CUSTOMER),
+    "change_customer": Example(path=_CUSTOMER, json={"membershipTier": "gold"}),
+    "create_store": Example(json=STORE, status=201),
+    "list_stores": Example(),
+    "get_tenant": Example(),
+    "change_tenant": Example(json={"name": "Another name"}),
+    "get_customer_profile": Example(path=_CUSTOMER),
+    "list_segments": Example(),
+    "get_rfm_distribution": Example(),
+    "list_at_risk": Example(),
+    "record_customer_batch": Example(json=[{"id": "cus-new", "name": "Dewi"}]),
+    "record_order_batch": Example(json=[_NEW_ORDER], query={"createCustomers": "true"}),
+    "record_order": Example(json=_NEW_ORDER, query={"createCustomers": "true"}, status=201),
+    "get_order": Example(path=_ORDER),
+    "correct_order": Example(path=_ORDER, json={"notes": "Gift"}),
+    "list_customer_orders": Example(path=_CUSTOMER),
+    "refresh_scores": Example(status=202),
+    "get_jobs_status": Example(),
+    "get_job": Example(path={"id": str(JOB_ID)}),
+}
+
+
+async def furnish(database: Database, tenant: Tenant) -> None:
+    """Give `tenant` one of everything that the examples name."""
+    await make_customer(database, tenant, "cus-mark", name="Ratna Widjajakusuma")
+    await make_order(database, tenant, "cus-mark", "ord-mark")
+    async with database.tenant_transaction(tenant.id) as connection:
+        await connection.execute(
+            insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
+        )

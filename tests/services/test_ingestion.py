@@ -1,0 +1,208 @@
+"""Orders and customers written by many at once: exact figures, and nobody waits in a circle."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.database import Database
+from app.domain.tenant import Tenant
+from app.services.ingestion import (
+    ItemOutcome,
+    change_order,
+    record_customers,
+    record_orders,
+    record_store,
+)
+from app.services.records import CustomerRecord, OrderPatch, OrderRecord, StoreRecord
+from tests.factories import make_customer, make_tenant
+
+
+def order(order_id: str, customer_id: str = "cus-1", **changes: Any) -> OrderRecord:
+    values = {
+        "id": order_id,
+        "customerId": customer_id,
+        "orderedAt": datetime(2026, 3, 2, tzinfo=UTC),
+        "totalAmount": Decimal(1000),
+    }
+    return OrderRecord.model_validate(values | changes)
+
+
+async def record(
+    database: Database, tenant: Tenant, *records: OrderRecord, create: bool = True
+) -> list[ItemOutcome]:
+    async with database.tenant_transaction(tenant.id) as connection:
+        return await record_orders(
+            connection, tenant, records, create_customers=create, actor="test"
+        )
+
+
+async def figures(database: Database, tenant: Tenant) -> list[tuple[Any, ...]]:
+    """Per customer: stored orders and revenue, and the same counted from the orders."""
+    async with database.tenant_transaction(tenant.id) as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT c.id, a.total_orders, a.revenue, count(o.sk), sum(o.net_amount)::bigint
+                FROM customers c
+                JOIN orders o ON o.tenant_id = c.tenant_id AND o.customer_sk = c.sk
+                LEFT JOIN customer_analytics a
+                    ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
+                GROUP BY 1, 2, 3 ORDER BY 1
+            """)
+        )
+        return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+async def wide_database(fresh_database_url: str) -> Any:
+    database = Database(fresh_database_url, pool_size=20, pool_timeout=60)
+    yield database
+    await database.close()
+
+
+async def test_twenty_connections_post_orders_of_one_customer(wide_database: Database) -> None:
+    tenant = await make_tenant(wide_database)
+    await make_customer(wide_database, tenant)
+    await asyncio.gather(
+        *(record(wide_database, tenant, order(f"ord-{number}")) for number in range(100))
+    )
+    assert await figures(wide_database, tenant) == [("cus-1", 100, 10_000_000, 100, 10_000_000)]
+
+
+async def test_mixed_batches_neither_deadlock_nor_lose_an_order(wide_database: Database) -> None:
+    """Orders move between customers, customers are made and changed, all in any order."""
+    tenant = await make_tenant(wide_database)
+    chance = random.Random(7)
+
+    async def orders_of(seed: int) -> None:
+        draw = random.Random(seed)
+        for _ in range(6):
+            batch = {f"ord-{draw.randrange(40)}": None for _ in range(12)}
+            await record(
+                wide_database,
+                tenant,
+                *(order(each, f"cus-{draw.randrange(15)}") for each in batch),
+            )
+
+    async def customers_of(seed: int) -> None:
+        draw = random.Random(seed)
+        for _ in range(6):
+            ids = [f"cus-{draw.randrange(15)}" for _ in range(5)]
+            batch = [
+                CustomerRecord.model_validate(
+                    {"id": each, "name": f"Name {draw.random()}", "code": f"K{draw.randrange(30)}"}
+                )
+                for each in ids
+            ]
+            async with wide_database.tenant_transaction(tenant.id) as connection:
+                await record_customers(connection, tenant, batch, actor="test")
+
+    tasks = [orders_of(chance.randrange(10**6)) for _ in range(10)]
+    tasks += [customers_of(chance.randrange(10**6)) for _ in range(6)]
+    # Waiting in a circle is an error of PostgreSQL after a second, which fails the test here.
+    await asyncio.gather(*tasks)
+    for _, total_orders, revenue, counted, summed in await figures(wide_database, tenant):
+        assert (total_orders, revenue) == (counted, summed)
+
+
+async def test_an_order_that_moved_meanwhile_is_written_under_the_right_locks(
+    wide_database: Database,
+) -> None:
+    """The order has another owner by the time its old one is locked: locks are taken again."""
+    tenant = await make_tenant(wide_database)
+    for customer_id in ("cus-1", "cus-2", "cus-3"):
+        await make_customer(wide_database, tenant, customer_id)
+    await record(wide_database, tenant, order("ord-1", "cus-1"))
+    async with wide_database.tenant_transaction(tenant.id) as connection:
+        await record_orders(
+            connection, tenant, [order("ord-1", "cus-3")], create_customers=False, actor=None
+        )
+        waiting = asyncio.create_task(record(wide_database, tenant, order("ord-1", "cus-2")))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+    assert [each.status for each in await waiting] == ["updated"]
+    assert await figures(wide_database, tenant) == [("cus-2", 1, 100_000, 1, 100_000)]
+
+
+async def test_corrections_and_new_orders_of_one_customer_meet(wide_database: Database) -> None:
+    tenant = await make_tenant(wide_database)
+    await make_customer(wide_database, tenant)
+    await record(wide_database, tenant, *(order(f"ord-{number}") for number in range(20)))
+
+    async def refund(number: int) -> None:
+        patch = OrderPatch.model_validate({"refundAmount": 100})
+        async with wide_database.tenant_transaction(tenant.id) as connection:
+            await change_order(connection, tenant, f"ord-{number}", patch)
+
+    await asyncio.gather(
+        *(refund(number) for number in range(20)),
+        *(record(wide_database, tenant, order(f"new-{number}")) for number in range(20)),
+    )
+    expected = 40 * 100_000 - 20 * 10_000
+    assert await figures(wide_database, tenant) == [("cus-1", 40, expected, 40, expected)]
+
+
+async def test_the_old_owner_of_a_moved_order_is_refreshed(
+    database: Database, tenant: Tenant
+) -> None:
+    await record(database, tenant, order("ord-1"), order("ord-2"))
+    await record(database, tenant, order("ord-2", "cus-2"))
+    assert await figures(database, tenant) == [
+        ("cus-1", 1, 100_000, 1, 100_000),
+        ("cus-2", 1, 100_000, 1, 100_000),
+    ]
+
+
+async def test_an_unknown_store_refuses_the_order_and_makes_no_customer(
+    database: Database, tenant: Tenant
+) -> None:
+    [outcome] = await record(database, tenant, order("ord-1", storeId="none"))
+    assert outcome.status == "rejected"
+    async with database.tenant_transaction(tenant.id) as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM customers")) == 0
+        store = StoreRecord.model_validate({"id": "none", "name": "Kemang"})
+        assert await record_store(connection, tenant, store)
+        assert not await record_store(connection, tenant, store)
+    assert [each.status for each in await record(database, tenant, order("ord-1", storeId="none"))]
+
+
+async def test_items_that_change_alone_update_the_order(database: Database, tenant: Tenant) -> None:
+    item = {"productId": "a", "quantity": 2, "unitPrice": 500}
+    other = {"productId": "b", "quantity": 1, "unitPrice": 0}
+    statuses = []
+    for items in ([item], [item], [item, other], [other], None, []):
+        [outcome] = await record(database, tenant, order("ord-1", items=items, itemCount=3))
+        statuses.append(outcome.status)
+    assert statuses == ["created", "unchanged", "updated", "updated", "unchanged", "updated"]
+
+
+async def test_without_a_zone_a_time_is_the_tenants(database: Database, tenant: Tenant) -> None:
+    await record(database, tenant, order("ord-1", orderedAt="2026-03-02T01:00:00"))
+    async with database.tenant_transaction(tenant.id) as connection:
+        row = (await connection.execute(text("SELECT ordered_at, local_at FROM orders"))).one()
+    assert row.ordered_at == datetime(2026, 3, 1, 18, tzinfo=UTC)
+    assert row.local_at == datetime(2026, 3, 2, 1)  # noqa: DTZ001 - a wall clock
+
+
+async def test_a_customer_keeps_what_a_record_leaves_out(
+    database: Database, tenant: Tenant
+) -> None:
+    async def state(*documents: dict[str, Any]) -> list[str]:
+        async with database.tenant_transaction(tenant.id) as connection:
+            records = [CustomerRecord.model_validate(each) for each in documents]
+            outcomes = await record_customers(connection, tenant, records, actor="test")
+        return [each.status for each in outcomes]
+
+    day = "2026-03-0{}T00:00:00Z".format
+    assert await state({"id": "a", "name": "Ana", "phone": "0812", "code": "K1"}) == ["created"]
+    assert await state({"id": "a", "email": "a@b.c", "updatedAt": day(2)}) == ["updated"]
+    assert await state({"id": "a", "email": "a@b.c", "updatedAt": day(2)}) == ["unchanged"]
+    assert await state({"id": "a", "email": None, "updatedAt": day(1)}) == ["stale"]
+    assert await state({"id": "b", "name": "B", "code": "K1"}) == ["rejected"]
+    async with database.tenant_transaction(tenant.id) as connection:
+        row = (await connection.execute(text("SELECT name, phone, email FROM customers"))).one()
+    assert tuple(row) == ("Ana", "0812", "a@b.c")
