@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any, Generic, Literal, TypeVar
@@ -18,7 +18,7 @@ from fastapi import Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
-from app.api import errors, idempotency
+from app.api import errors, idempotency, ndjson
 from app.api.dependencies import Caller, DatabaseAccess, admits
 from app.api.errors import BodyTooLarge, UnsupportedMediaType
 from app.api.route import router as routes
@@ -42,7 +42,6 @@ from app.services.repetition import SeenIds
 router = routes("batches")
 
 MAX_ITEMS = 1_000
-MAX_LINE_BYTES = 1024 * 1024
 _CHUNK_LINES = 5_000
 # While the database works on one, the other is put into words for it.
 _CHUNKS_AT_ONCE = 2
@@ -51,7 +50,6 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 _IN_MEMORY_BYTES = 1024 * 1024
 #: A longer answer is not kept for a repeated request, which then does its harmless work again.
 _MAX_KEPT_BYTES = 5 * 1024 * 1024
-_NDJSON = "application/x-ndjson"
 
 R = TypeVar("R", CustomerRecord, OrderRecord)
 #: Writes records in the transaction given and says what became of each.
@@ -147,9 +145,9 @@ async def _answer(request: Request, batch: _Batch[R], *, errors_only: bool) -> R
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         return await _answer_json(request, batch)
-    if media_type in (_NDJSON, "application/ndjson", "application/jsonl"):
+    if media_type in ndjson.MEDIA_TYPES:
         return await _answer_ndjson(request, batch, errors_only=errors_only)
-    raise UnsupportedMediaType(f"Send the batch as application/json or as {_NDJSON}.")
+    raise UnsupportedMediaType(f"Send the batch as application/json or as {ndjson.MEDIA_TYPE}.")
 
 
 # --- JSON -------------------------------------------------------------------------------------
@@ -178,7 +176,9 @@ def _items(body: Any) -> list[Any]:
     if not isinstance(items, list):
         raise InvalidInput("", 'The body must be an array of items, or {"items": [...]}.')
     if len(items) > MAX_ITEMS:
-        raise BodyTooLarge(f"A JSON batch may have {MAX_ITEMS} items; send more as {_NDJSON}.")
+        raise BodyTooLarge(
+            f"A JSON batch may have {MAX_ITEMS} items; send more as {ndjson.MEDIA_TYPE}."
+        )
     return items
 
 
@@ -262,9 +262,11 @@ async def _answer_ndjson(request: Request, batch: _Batch[R], *, errors_only: boo
                 request, connection, batch.tenant.id, body_sha256=digest.digest()
             )
             results = _Results(errors_only=errors_only)
-            await _record_stream(batch, _parts(body), results)
+            await _record_stream(batch, ndjson.read_parts(body), results)
             if results.size <= _MAX_KEPT_BYTES:
-                await idempotency.keep(request, Response(results.everything(), media_type=_NDJSON))
+                await idempotency.keep(
+                    request, Response(results.everything(), media_type=ndjson.MEDIA_TYPE)
+                )
             idempotency.release(request)
         return results.response()
 
@@ -305,7 +307,7 @@ class _Results:
     def response(self) -> Response:
         """The answer, read from where it was spooled as the client takes it."""
         self._file.seek(0)
-        return StreamingResponse(self._read(), media_type=_NDJSON)
+        return StreamingResponse(self._read(), media_type=ndjson.MEDIA_TYPE)
 
     def _write(self, lines: Sequence[str]) -> None:
         data = "".join(f"{line}\n" for line in lines).encode()
@@ -340,10 +342,10 @@ async def _record_stream(batch: _Batch[R], parts: AsyncIterable[bytes], results:
     writing: deque[asyncio.Task[list[ItemOutcome]]] = deque()
     chunk: _Chunk[R] = _Chunk()
     try:
-        async for lines in _lines(parts):
+        async for lines in ndjson.read_lines(parts):
             for index, line in lines:
                 if line is None:
-                    error = ItemError("", f"The line is longer than {MAX_LINE_BYTES} bytes.")
+                    error = ItemError("", f"The line is longer than {ndjson.MAX_LINE_BYTES} bytes.")
                     chunk.rejected.append(ItemOutcome(index, None, "rejected", error))
                     continue
                 try:
@@ -384,39 +386,8 @@ async def _record_chunk(batch: _Batch[R], chunk: _Chunk[R], seen: SeenIds) -> li
     return sorted(outcomes, key=lambda outcome: outcome.index)
 
 
-async def _lines(parts: AsyncIterable[bytes]) -> AsyncIterator[list[tuple[int, bytes | None]]]:
-    """Some lines at a time, with their numbers from 0; blank ones left out, None for too long."""
-    index = 0
-    rest = b""
-    too_long = False
-    async for part in parts:
-        first, *following = part.split(b"\n")
-        rest += b"" if too_long else first
-        lines: list[tuple[int, bytes | None]] = []
-        for line in following:
-            if too_long or len(rest) > MAX_LINE_BYTES:
-                lines.append((index, None))
-            elif rest.strip():
-                lines.append((index, rest))
-            index += 1
-            too_long = False
-            rest = line
-        yield lines
-        if len(rest) > MAX_LINE_BYTES:
-            too_long, rest = True, b""
-    if too_long:
-        yield [(index, None)]
-    elif rest.strip():
-        yield [(index, rest)]
-
-
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
-
-
-async def _parts(body: IO[bytes]) -> AsyncIterator[bytes]:
-    while part := body.read(64 * 1024):
-        yield part

@@ -66,8 +66,13 @@ class Requires:
         self.scope = scope
 
     async def __call__(self, request: Request) -> Caller:
-        admitted: Admitted = request.scope[_ADMITTED]
-        return admitted.caller
+        return admitted_caller(request)
+
+
+def admitted_caller(request: Request) -> Caller:
+    """Who sent the request that `admit` let in."""
+    admitted: Admitted = request.scope[_ADMITTED]
+    return admitted.caller
 
 
 class Admits:

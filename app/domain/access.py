@@ -30,6 +30,8 @@ class Scope(StrEnum):
     FACE_ADMIN = "face:admin"
     EXPORTS_READ = "exports:read"
     ADMIN = "admin"
+    #: Allows nothing: it takes away names, contacts, ids and exact places from every answer.
+    CUSTOMERS_ANONYMIZED = "customers:anonymized"
 
 
 ROLES: dict[str, frozenset[Scope]] = {
@@ -63,7 +65,17 @@ ROLES: dict[str, frozenset[Scope]] = {
             Scope.EXPORTS_READ,
         }
     ),
-    "admin": frozenset(Scope),
+    "analyst": frozenset(
+        {
+            Scope.CUSTOMERS_READ,
+            Scope.GEO_READ,
+            Scope.ANALYTICS_READ,
+            Scope.SEGMENTS_READ,
+            Scope.EXPORTS_READ,
+            Scope.CUSTOMERS_ANONYMIZED,
+        }
+    ),
+    "admin": frozenset(Scope) - {Scope.CUSTOMERS_ANONYMIZED},
 }
 
 

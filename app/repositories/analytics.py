@@ -89,6 +89,35 @@ class Analytics:
     value_at_risk: int | None
     lifecycle_segment: str
     standing_since: date
+    first_order_day: date | None
+    loyalty_points: int | None
+    gender: str | None
+    age_group: str | None
+    contacts: int
+    responses: int
+    response_rate: float | None
+    last_contact_at: datetime | None
+    last_contact_channel: str | None
+    preferred_contact_channel: str | None
+    feedback_count: int
+    complaint_count: int
+    complaints_90d: int
+    satisfaction_score: float | None
+    satisfaction_at: datetime | None
+    referred_customers: int
+    referral_revenue: int
+    influence_score: float | None
+    response_level: str | None
+    spending_level: str | None
+    engagement_quadrant: str | None
+    next_purchase_status: str
+    next_purchase_on: date | None
+    next_purchase_confidence: float | None
+    clv_tier: str | None
+    recommended_products: list[str] | None
+    external_scores: list[str]
+    external_as_of: datetime | None
+    external_model_version: str | None
 
 
 _ANALYTICS = [customer_analytics.c[field.name] for field in fields(Analytics)]

@@ -5,7 +5,7 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-PARTITIONED = ("location_history", "behavior_events", "score_history")
+PARTITIONED = ("location_history", "behavior_events", "score_history", "access_log")
 
 _ENSURE = text("SELECT ensure_partition(:parent, :month)")
 

@@ -83,6 +83,14 @@ tenants = Table(
     Column("currency", Text, nullable=False),
     Column("profile", JSONB, nullable=False),
     *_timestamps(),
+    Column(
+        "pseudonym_key",
+        LargeBinary,
+        nullable=False,
+        server_default=text(
+            "decode(replace((gen_random_uuid())::text || (gen_random_uuid())::text, '-', ''), 'hex')"
+        ),
+    ),
 )
 
 api_keys = Table(
@@ -356,10 +364,12 @@ contacts = Table(
     Column("responded_at", Instant),
     Column("converted", Boolean, nullable=False, server_default=text("false")),
     Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    Column("source_updated_at", Instant),
     PrimaryKeyConstraint("tenant_id", "sk"),
     UniqueConstraint("tenant_id", "id"),
     _belongs_to("customers", "customer_sk"),
     Index("contacts_customer_idx", "tenant_id", "customer_sk", "sent_at"),
+    Index("contacts_recorded_at_idx", "recorded_at", postgresql_using="brin"),
 )
 
 feedback = Table(
@@ -376,11 +386,21 @@ feedback = Table(
     Column("comment", Text),
     Column("given_at", Instant, nullable=False),
     Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    Column("local_at", DateTime, nullable=False),
+    Column("rfm_segment", Text),
+    Column("source_updated_at", Instant),
     PrimaryKeyConstraint("tenant_id", "sk"),
     UniqueConstraint("tenant_id", "id"),
     _belongs_to("customers", "customer_sk"),
     _belongs_to("stores", "store_sk"),
     Index("feedback_customer_idx", "tenant_id", "customer_sk", "given_at"),
+    Index("feedback_recorded_at_idx", "recorded_at", postgresql_using="brin"),
+    Index(
+        "feedback_unplaced_idx",
+        "tenant_id",
+        "customer_sk",
+        postgresql_where=text("rfm_segment IS NULL"),
+    ),
 )
 
 location_history = Table(
@@ -515,9 +535,64 @@ customer_analytics = Table(
             persisted=True,
         ),
     ),
+    Column("first_order_day", Date),
+    Column("first_store_sk", BigInteger),
+    Column("loyalty_points", Integer),
+    Column("gender", Text),
+    Column("age_group", Text),
+    Column("contacts", Integer, nullable=False, server_default=text("0")),
+    Column("responses", Integer, nullable=False, server_default=text("0")),
+    Column("response_rate", Double),
+    Column("last_contact_at", Instant),
+    Column("last_contact_channel", Text),
+    Column("preferred_contact_channel", Text),
+    Column("feedback_count", Integer, nullable=False, server_default=text("0")),
+    Column("complaint_count", Integer, nullable=False, server_default=text("0")),
+    Column("complaints_90d", Integer, nullable=False, server_default=text("0")),
+    Column("satisfaction_score", Double),
+    Column("satisfaction_at", Instant),
+    Column("referred_customers", Integer, nullable=False, server_default=text("0")),
+    Column("referral_revenue", BigInteger, nullable=False, server_default=text("0")),
+    Column("influence_score", Double),
+    Column("response_level", Text),
+    Column("spending_level", Text),
+    Column("engagement_quadrant", Text),
+    Column(
+        "next_purchase_status", Text, nullable=False, server_default=text("'insufficient_data'")
+    ),
+    Column("next_purchase_on", Date),
+    Column("next_purchase_confidence", Double),
+    Column("clv_tier", Text),
+    Column("clv_bucket", SmallInteger),
+    Column("recommended_products", ARRAY(Text)),
+    Column("external_scores", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("external_as_of", Instant),
+    Column("external_model_version", Text),
+    Column(
+        "clv_rank",
+        SmallInteger,
+        Computed(
+            "CASE WHEN clv > 0 THEN floor(50 * log(clv::double precision))::smallint"
+            " WHEN clv IS NOT NULL THEN 0 END",
+            persisted=True,
+        ),
+    ),
     PrimaryKeyConstraint("tenant_id", "customer_sk"),
     _belongs_to("customers", "customer_sk"),
     Index("customer_analytics_segment_idx", "tenant_id", "rfm_segment", "customer_sk"),
+    Index(
+        "customer_analytics_influence_idx",
+        "tenant_id",
+        text("influence_score DESC"),
+        "customer_sk",
+        postgresql_where=text("referred_customers > 0"),
+    ),
+    Index(
+        "customer_analytics_clv_idx",
+        "tenant_id",
+        text("clv_rank DESC"),
+        postgresql_where=text("clv_rank IS NOT NULL"),
+    ),
     Index(
         "customer_analytics_at_risk_idx",
         "tenant_id",
@@ -596,4 +671,191 @@ job_runs = Table(
         unique=True,
         postgresql_where=text("status = 'queued'"),
     ),
+)
+
+external_runs = Table(
+    "external_runs",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("as_of", Instant, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'open'")),
+    Column("opened_at", Instant, nullable=False, server_default=NOW),
+    Column("opened_by", Text),
+    Column("closed_at", Instant),
+    Column("outcome", JSONB),
+    PrimaryKeyConstraint("tenant_id", "id"),
+)
+
+external_run_rows = Table(
+    "external_run_rows",
+    metadata,
+    _customers_tenant(),
+    Column("run_id", Uuid, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("rfm_segment", Text),
+    Column("rfm_recency_score", SmallInteger),
+    Column("rfm_frequency_score", SmallInteger),
+    Column("rfm_monetary_score", SmallInteger),
+    Column("clv", BigInteger),
+    Column("clv_percentile", SmallInteger),
+    Column("churn_score", Double),
+    Column("churn_reasons", ARRAY(Text)),
+    Column("influence_score", Double),
+    Column("recommended_products", ARRAY(Text)),
+    Column("next_purchase_on", Date),
+    Column("next_purchase_confidence", Double),
+    PrimaryKeyConstraint("tenant_id", "run_id", "customer_sk"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id"],
+        ["external_runs.tenant_id", "external_runs.id"],
+        ondelete="CASCADE",
+    ),
+    _belongs_to("customers", "customer_sk"),
+    Index("external_run_rows_customer_idx", "tenant_id", "customer_sk"),
+)
+
+sanity_checks = Table(
+    "sanity_checks",
+    metadata,
+    _tenant(),
+    Column("checked_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("passed", Boolean, nullable=False),
+    Column("checks", JSONB, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "checked_at"),
+)
+
+
+def _summand() -> Column[int]:
+    """Tells apart the rows of one key, which are to be added up."""
+    return Column("seq", BigInteger, Identity(always=False), nullable=False)
+
+
+def _counts(*names: str) -> tuple[Column[int], ...]:
+    return tuple(Column(name, BigInteger, nullable=False) for name in names)
+
+
+def _amounts(*names: str) -> tuple[Column[object], ...]:
+    return tuple(Column(name, Numeric, nullable=False) for name in names)
+
+
+population_totals = Table(
+    "population_totals",
+    metadata,
+    _customers_tenant(),
+    Column("figure", Text, nullable=False),
+    Column("a", Text, nullable=False),
+    Column("b", Text, nullable=False),
+    _summand(),
+    *_counts("customers", "buyers", "repeat_buyers"),
+    *_amounts("revenue", "revenue_365d", "revenue_90d"),
+    *_counts("orders_365d", "orders_90d"),
+    *_amounts("order_values"),
+    *_counts("days_since", "active_30d", "inactive_90d", "tenure_days"),
+    *_amounts("clv", "value_at_risk"),
+    *_counts("churn_rated", "churn_points", "declining_orders", "declining_spend"),
+    *_counts("loyalty_points", "contacts", "responses"),
+    PrimaryKeyConstraint("tenant_id", "figure", "a", "b", "seq"),
+)
+
+sales_days = Table(
+    "sales_days",
+    metadata,
+    _customers_tenant(),
+    Column("day", Date, nullable=False),
+    Column("store_sk", BigInteger, nullable=False, autoincrement=False),
+    _summand(),
+    *_counts("orders"),
+    *_amounts("revenue"),
+    PrimaryKeyConstraint("tenant_id", "day", "store_sk", "seq"),
+)
+
+satisfaction_months = Table(
+    "satisfaction_months",
+    metadata,
+    _customers_tenant(),
+    Column("month", Date, nullable=False),
+    Column("store_sk", BigInteger, nullable=False, autoincrement=False),
+    Column("rfm_segment", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    _summand(),
+    *_counts("answers", "score_sum", "promoters", "detractors"),
+    PrimaryKeyConstraint("tenant_id", "month", "store_sk", "rfm_segment", "kind", "seq"),
+)
+
+population_total_days = Table(
+    "population_total_days",
+    metadata,
+    _customers_tenant(),
+    Column("day", Date, nullable=False),
+    Column("figure", Text, nullable=False),
+    Column("a", Text, nullable=False),
+    Column("b", Text, nullable=False),
+    *_counts("customers", "buyers", "repeat_buyers"),
+    *_amounts("revenue_365d", "clv", "value_at_risk"),
+    *_counts("loyalty_points"),
+    PrimaryKeyConstraint("tenant_id", "day", "figure", "a", "b"),
+)
+
+standing_moves = Table(
+    "standing_moves",
+    metadata,
+    _customers_tenant(),
+    Column("kind", Text, nullable=False),
+    Column("from_day", Date, nullable=False),
+    Column("to_day", Date, nullable=False),
+    Column("from_value", Text, nullable=False),
+    Column("to_value", Text, nullable=False),
+    *_counts("customers"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "kind", "from_day", "to_day", "from_value", "to_value"),
+)
+
+customer_aliases = Table(
+    "customer_aliases",
+    metadata,
+    _customers_tenant(),
+    Column("id", Text, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("merged_at", Instant, nullable=False, server_default=NOW),
+    Column("merged_by", Text),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk"),
+    Index("customer_aliases_customer_idx", "tenant_id", "customer_sk"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _tenant(),
+    Column("id_hash", LargeBinary, nullable=False),
+    Column("receipt_id", Uuid, nullable=False),
+    Column("erased_at", Instant, nullable=False, server_default=NOW),
+    Column("erased_by", Text),
+    Column("receipt", JSONB, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id_hash"),
+)
+
+access_log = Table(
+    "access_log",
+    metadata,
+    _customers_tenant(),
+    Column("at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    _summand(),
+    Column("key_id", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("subject", Text),
+    Column("customers", Integer, nullable=False),
+    Column("anonymized", Boolean, nullable=False),
+    Column("request_id", Text),
+    PrimaryKeyConstraint("tenant_id", "at", "seq"),
+    Index(
+        "access_log_subject_idx",
+        "tenant_id",
+        "subject",
+        "at",
+        postgresql_where=text("subject IS NOT NULL"),
+    ),
+    postgresql_partition_by="RANGE (at)",
 )

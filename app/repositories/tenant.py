@@ -122,6 +122,11 @@ async def get(connection: AsyncConnection, tenant_id: int) -> Tenant:
     return _read(row)
 
 
+async def get_pseudonym_key(connection: AsyncConnection) -> bytes:
+    """The secret by which the present tenant's customers get their pseudonyms."""
+    return bytes((await connection.execute(select(tenants.c.pseudonym_key))).scalar_one())
+
+
 def _read(row: RowMapping) -> Tenant:
     return _tenant(
         tenant_id=row["id"],
