@@ -38,7 +38,7 @@ class Disclosure:
         return customer_id if self.key is None else pseudonym(self.key, customer_id)
 
     def personal(self, value: Personal | None) -> Personal | None:
-        """A name, contact, address, exact place or free text; nothing where it is not to be told."""
+        """A name, contact, address, exact place or free text; None where it is not told."""
         return value if self.key is None else None
 
     def geohash(self, geohash: str | None) -> str | None:

@@ -18,7 +18,41 @@ from app.domain.rfm import QUINTILES
 from app.domain.scoring_run import RunClock
 from app.repositories.tables import customer_analytics
 
-_KEPT_BY_THE_WRITE = {"tenant_id", "computed_at", "standing_since", "risk_rank"}
+_NOT_YET = {
+    "first_order_day",
+    "first_store_sk",
+    "loyalty_points",
+    "gender",
+    "age_group",
+    "contacts",
+    "responses",
+    "response_rate",
+    "last_contact_at",
+    "last_contact_channel",
+    "preferred_contact_channel",
+    "feedback_count",
+    "complaint_count",
+    "complaints_90d",
+    "satisfaction_score",
+    "satisfaction_at",
+    "referred_customers",
+    "referral_revenue",
+    "influence_score",
+    "response_level",
+    "spending_level",
+    "engagement_quadrant",
+    "next_purchase_status",
+    "next_purchase_on",
+    "next_purchase_confidence",
+    "clv_tier",
+    "clv_bucket",
+    "recommended_products",
+    "external_scores",
+    "external_as_of",
+    "external_model_version",
+    "clv_rank",
+}  # noqa: E501
+_KEPT_BY_THE_WRITE = {"tenant_id", "computed_at", "standing_since", "risk_rank"} | _NOT_YET
 _SCORED = tuple(c for c in customer_analytics.columns if c.name not in _KEPT_BY_THE_WRITE)
 
 #: A change of one of these is a change of standing: it makes a row of history.

@@ -88,7 +88,8 @@ tenants = Table(
         LargeBinary,
         nullable=False,
         server_default=text(
-            "decode(replace((gen_random_uuid())::text || (gen_random_uuid())::text, '-', ''), 'hex')"
+            "decode(replace((gen_random_uuid())::text || (gen_random_uuid())::text,"
+            " '-', ''), 'hex')"
         ),
     ),
 )
