@@ -17,8 +17,11 @@ from app.api import (
     customer,
     errors,
     health,
+    insight,
+    journey,
     openapi,
     order,
+    referral,
     store,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -64,7 +67,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, order, customer, store, analytics, admin, health):
+    for part in (
+        batch,
+        order,
+        customer,
+        store,
+        analytics,
+        admin,
+        health,
+        insight,
+        journey,
+        referral,
+    ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app

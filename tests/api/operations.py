@@ -73,6 +73,12 @@ EXAMPLES: dict[str, Example] = {
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),
+    "list_customer_insights": Example(path=_CUSTOMER),
+    "get_customer_rfm": Example(path=_CUSTOMER),
+    "get_customer_clv": Example(path=_CUSTOMER),
+    "get_customer_churn": Example(path=_CUSTOMER),
+    "list_customer_journey": Example(path=_CUSTOMER),
+    "list_customer_referrals": Example(path=_CUSTOMER),
 }
 
 
