@@ -16,3 +16,13 @@ def width_bucket(value: float, bounds: dt.Array[dt.Float64]) -> int:  # type: ig
 @ibis.udf.scalar.builtin(name="date_mi")  # type: ignore[untyped-decorator]
 def days_between(later: dt.Date, earlier: dt.Date) -> dt.Int32:
     """Whole days from the earlier date to the later one."""
+
+
+@ibis.udf.scalar.builtin(name="date_pli")  # type: ignore[untyped-decorator]
+def days_after(day: dt.Date, days: dt.Int32) -> dt.Date:  # type: ignore[empty-body]
+    """The date so many days after another one."""
+
+
+@ibis.udf.agg.builtin(name="min")  # type: ignore[untyped-decorator]
+def smallest(values: dt.Array[dt.Int64]) -> dt.Array[dt.Int64]:  # type: ignore[empty-body]
+    """The array that comes first, compared element by element."""
