@@ -41,7 +41,7 @@ async def get_customer_rfm(
     tenant = caller.tenant
     profile = await analytics.get_profile(connection, tenant.id, id)
     return CustomerRfmView.of(
-        disclosure.id(profile.customer.id),
+        profile.customer,
         profile.analytics,
         await cutoffs.find_latest(connection, tenant.id),
         await journey.list_standing_changes(
@@ -49,6 +49,7 @@ async def get_customer_rfm(
         ),
         tenant,
         datetime.now(UTC),
+        disclosure,
     )
 
 
@@ -59,7 +60,7 @@ async def get_customer_clv(
     """The lifetime value of the customer by the profile's method."""
     profile = await analytics.get_profile(connection, caller.tenant.id, id)
     return CustomerClvView.of(
-        disclosure.id(profile.customer.id), profile.analytics, caller.tenant, datetime.now(UTC)
+        profile.customer, profile.analytics, caller.tenant, datetime.now(UTC), disclosure
     )
 
 
@@ -70,5 +71,5 @@ async def get_customer_churn(
     """The risk of losing the customer, with its reasons."""
     profile = await analytics.get_profile(connection, caller.tenant.id, id)
     return CustomerChurnView.of(
-        disclosure.id(profile.customer.id), profile.analytics, caller.tenant, datetime.now(UTC)
+        profile.customer, profile.analytics, caller.tenant, datetime.now(UTC), disclosure
     )

@@ -151,7 +151,7 @@ WITH favourites AS (
                                   + (revenue_365d > k.m[3])::int + (revenue_365d > k.m[4])::int END AS m
     FROM valued v CROSS JOIN cutoffs k
 )
-SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-1',
+SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-2',
        (:as_of AT TIME ZONE :zone)::date, membership_tier,
        coalesce(total_orders, 0), orders_counted, coalesce(pending_orders, 0),
        coalesce(accepted_orders, 0), coalesce(completed_orders, 0), coalesce(cancelled_orders, 0),

@@ -87,10 +87,10 @@ async def assert_scored(database: Database, tenant: Tenant, as_of: datetime = NO
     ranks = await read_ranks(database, tenant)
     rows = await read_rows(database, tenant)
     made = await read_customers(database, tenant)
+    features = oracle.population(made, tenant, as_of)
     assert {customer.id for customer in made} == set(rows)
     for customer in made:
-        features = oracle.features(customer, tenant, as_of)
-        assert_row(rows[customer.id], oracle.expected(features, tenant, ranks))
+        assert_row(rows[customer.id], oracle.expected(features[customer.id], tenant, ranks))
 
 
 async def job_of(database: Database, tenant: Tenant, run_id: Any) -> job.JobRun:

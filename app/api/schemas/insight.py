@@ -184,19 +184,20 @@ class CustomerRfmView(_ScoreView):
     @classmethod
     def of(
         cls,
-        customer_id: str,
+        customer: Customer,
         a: Analytics | None,
         cutoffs: StoredCutoffs | None,
         history: Sequence[StandingChange],
         tenant: Tenant,
         now: datetime,
+        disclosure: Disclosure,
     ) -> Self:
         """The RFM scores in `a`, as `tenant` sees them at `now`."""
         return cls(
-            rfm=None if a is None else ScoresView.of(a, tenant, now).rfm,
+            rfm=None if a is None else ScoresView.of(a, customer, tenant, now).rfm,
             cutoffs=CutoffsView.of(cutoffs, tenant),
             history=[StandingView.of(change, tenant.currency) for change in history],
-            **_common(customer_id, a, tenant),
+            **_common(disclosure.id(customer.id), a, tenant),
         )
 
 
@@ -206,11 +207,18 @@ class CustomerClvView(_ScoreView):
     clv: ClvView | None
 
     @classmethod
-    def of(cls, customer_id: str, a: Analytics | None, tenant: Tenant, now: datetime) -> Self:
+    def of(
+        cls,
+        customer: Customer,
+        a: Analytics | None,
+        tenant: Tenant,
+        now: datetime,
+        disclosure: Disclosure,
+    ) -> Self:
         """The lifetime value in `a`, as `tenant` sees it at `now`."""
         return cls(
-            clv=None if a is None else ScoresView.of(a, tenant, now).clv,
-            **_common(customer_id, a, tenant),
+            clv=None if a is None else ScoresView.of(a, customer, tenant, now).clv,
+            **_common(disclosure.id(customer.id), a, tenant),
         )
 
 
@@ -220,11 +228,18 @@ class CustomerChurnView(_ScoreView):
     churn: ChurnView | None
 
     @classmethod
-    def of(cls, customer_id: str, a: Analytics | None, tenant: Tenant, now: datetime) -> Self:
+    def of(
+        cls,
+        customer: Customer,
+        a: Analytics | None,
+        tenant: Tenant,
+        now: datetime,
+        disclosure: Disclosure,
+    ) -> Self:
         """The churn risk in `a`, as `tenant` sees it at `now`."""
         return cls(
-            churn=None if a is None else ScoresView.of(a, tenant, now).churn,
-            **_common(customer_id, a, tenant),
+            churn=None if a is None else ScoresView.of(a, customer, tenant, now).churn,
+            **_common(disclosure.id(customer.id), a, tenant),
         )
 
 
