@@ -22,6 +22,7 @@ from app.api import (
     openapi,
     order,
     referral,
+    sanity,
     store,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         insight,
         journey,
         referral,
+        sanity,
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)

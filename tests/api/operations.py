@@ -79,6 +79,7 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_churn": Example(path=_CUSTOMER),
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
+    "get_sanity": Example(),
 }
 
 
