@@ -23,9 +23,7 @@ def days_after(day: dt.Date, days: dt.Int32) -> dt.Date:
     """The date so many days after another one."""
 
 
-@ibis.udf.scalar.builtin(
-    signature=((dt.string, dt.Timestamp(timezone="UTC")), dt.float64)
-)
+@ibis.udf.scalar.builtin(signature=((dt.string, dt.Timestamp(timezone="UTC")), dt.float64))
 def date_part(part, instant):  # type: ignore[no-untyped-def]
     """A part of an instant; the `epoch` of it in seconds, microseconds told apart."""
 
