@@ -24,6 +24,7 @@ from app.api import (
     referral,
     sanity,
     store,
+    venue,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (
         batch,
         order,
+        venue,
         customer,
         store,
         analytics,

@@ -164,7 +164,7 @@ class StandingView(View):
         )
 
 
-class _ScoreView(View):
+class SingleScoreView(View):
     """What the answers about one score have in common; nulls before the first scoring."""
 
     customer_id: str
@@ -173,8 +173,21 @@ class _ScoreView(View):
     computed_at: datetime | None
     model_version: str | None
 
+    @staticmethod
+    def common(
+        customer: Customer, a: Analytics | None, tenant: Tenant, disclosure: Disclosure
+    ) -> dict[str, Any]:
+        """The values of these fields."""
+        return {
+            "customer_id": disclosure.id(customer.id),
+            "currency": tenant.currency,
+            "as_of": a and a.as_of,
+            "computed_at": a and a.computed_at,
+            "model_version": a and a.model_version,
+        }
 
-class CustomerRfmView(_ScoreView):
+
+class CustomerRfmView(SingleScoreView):
     """The RFM scores of one customer, what they were cut by, and the last changes of standing."""
 
     rfm: RfmView | None
@@ -197,11 +210,11 @@ class CustomerRfmView(_ScoreView):
             rfm=None if a is None else ScoresView.of(a, customer, tenant, now).rfm,
             cutoffs=CutoffsView.of(cutoffs, tenant),
             history=[StandingView.of(change, tenant.currency) for change in history],
-            **_common(disclosure.id(customer.id), a, tenant),
+            **cls.common(customer, a, tenant, disclosure),
         )
 
 
-class CustomerClvView(_ScoreView):
+class CustomerClvView(SingleScoreView):
     """The lifetime value of one customer."""
 
     clv: ClvView | None
@@ -218,11 +231,11 @@ class CustomerClvView(_ScoreView):
         """The lifetime value in `a`, as `tenant` sees it at `now`."""
         return cls(
             clv=None if a is None else ScoresView.of(a, customer, tenant, now).clv,
-            **_common(disclosure.id(customer.id), a, tenant),
+            **cls.common(customer, a, tenant, disclosure),
         )
 
 
-class CustomerChurnView(_ScoreView):
+class CustomerChurnView(SingleScoreView):
     """The churn risk of one customer, with its reasons."""
 
     churn: ChurnView | None
@@ -239,15 +252,5 @@ class CustomerChurnView(_ScoreView):
         """The churn risk in `a`, as `tenant` sees it at `now`."""
         return cls(
             churn=None if a is None else ScoresView.of(a, customer, tenant, now).churn,
-            **_common(disclosure.id(customer.id), a, tenant),
+            **cls.common(customer, a, tenant, disclosure),
         )
-
-
-def _common(customer_id: str, a: Analytics | None, tenant: Tenant) -> dict[str, Any]:
-    return {
-        "customer_id": customer_id,
-        "currency": tenant.currency,
-        "as_of": a and a.as_of,
-        "computed_at": a and a.computed_at,
-        "model_version": a and a.model_version,
-    }
