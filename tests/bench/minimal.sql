@@ -123,7 +123,7 @@ WITH favourites AS (
            coalesce(date_part('year', age(today, c.date_of_birth))::int, c.age_estimate) AS years,
            coalesce(contacts, 0) AS contacts, coalesce(responses, 0) AS responses,
            responses::float8 / contacts AS response_rate,
-           last_contact_at, last_contact_channel, preferred_contact_channel,
+           last_contact_at, last_contact_channel, contacted.preferred_contact_channel,
            coalesce(feedback_count, 0) AS feedback_count,
            coalesce(complaint_count, 0) AS complaint_count,
            coalesce(complaints_90d, 0) AS complaints_90d, satisfaction_score, satisfaction_at,
