@@ -129,47 +129,57 @@ _OF_ITSELF = text(f"""
     FROM customer_analytics WHERE tenant_id = :tenant_id
 """)
 
-# The customers with scores are the sum over the segments; the other figures of each total follow
-# from the same rows.
+# Every total that the dashboards read, counted anew. A figure keeps the sums that it shows: of the
+# first orders these are the customers only.
+_KEYS_OF_FIGURES = """
+    ('segment', rfm_segment, ''),
+    ('grid', CAST(rfm_recency_score AS text), CAST(rfm_frequency_score AS text)),
+    ('band', churn_band, ''),
+    ('lifecycle', lifecycle_segment, ''),
+    ('tier', coalesce(membership_tier, 'none'), ''),
+    ('engagement', coalesce(response_level, 'none'), spending_level),
+    ('clv_tier', clv_tier, ''),
+    ('clv_bucket', CAST(clv_bucket AS text), ''),
+    ('demographics', coalesce(age_group, 'unknown'), coalesce(gender, 'unknown')),
+    ('first_order', CAST(first_order_day AS text), CAST(coalesce(first_store_sk, 0) AS text))
+"""
+_TOTALLED = ("revenue", "revenue_365d", "clv", "value_at_risk")
+_WITHOUT_AMOUNTS = "'first_order'"
+_SUMS = ", ".join(
+    f"coalesce(sum({name}) FILTER (WHERE figure <> {_WITHOUT_AMOUNTS}), 0) AS {name}"
+    for name in _TOTALLED
+)
+
+
+def _sums_of(relation: str) -> str:
+    names = ("customers", *_TOTALLED)
+    return ", ".join(f"coalesce({relation}.{name}, 0)" for name in names)
+
+
+_RATED_BY_US = "tenant_id = :tenant_id AND NOT ('rfm' = ANY (external_scores))"
 _SEGMENTS = text(f"""
     WITH fresh AS (
-        SELECT figure, a, count(*) AS customers, sum(revenue) AS revenue,
-               sum(revenue_365d) AS revenue_365d, sum(coalesce(clv, 0)) AS clv,
-               sum(coalesce(value_at_risk, 0)) AS value_at_risk
+        SELECT figure, a, b, count(*) AS customers, {_SUMS}
         FROM customer_analytics
-        CROSS JOIN LATERAL (VALUES
-            ('segment', rfm_segment), ('band', churn_band), ('lifecycle', lifecycle_segment),
-            ('clv_tier', clv_tier), ('tier', coalesce(membership_tier, 'none'))
-        ) AS named (figure, a)
-        WHERE tenant_id = :tenant_id AND a IS NOT NULL
-        GROUP BY figure, a
+        CROSS JOIN LATERAL (VALUES {_KEYS_OF_FIGURES}) AS named (figure, a, b)
+        WHERE tenant_id = :tenant_id AND a IS NOT NULL AND b IS NOT NULL
+        GROUP BY figure, a, b
     ), kept AS (
-        SELECT figure, a, sum(customers) AS customers, sum(revenue) AS revenue,
-               sum(revenue_365d) AS revenue_365d, sum(clv) AS clv,
-               sum(value_at_risk) AS value_at_risk
+        SELECT figure, a, b, sum(customers) AS customers, {_SUMS}
         FROM population_totals
-        WHERE tenant_id = :tenant_id
-          AND figure IN ('segment', 'band', 'lifecycle', 'clv_tier', 'tier')
-        GROUP BY figure, a
+        WHERE tenant_id = :tenant_id AND figure <> 'reason'
+        GROUP BY figure, a, b
     ), compared AS (
-        SELECT figure || ':' || a AS name
-        FROM fresh FULL JOIN kept USING (figure, a)
-        WHERE (coalesce(fresh.customers, 0), coalesce(fresh.revenue, 0),
-               coalesce(fresh.revenue_365d, 0), coalesce(fresh.clv, 0),
-               coalesce(fresh.value_at_risk, 0))
-              IS DISTINCT FROM
-              (coalesce(kept.customers, 0), coalesce(kept.revenue, 0),
-               coalesce(kept.revenue_365d, 0), coalesce(kept.clv, 0),
-               coalesce(kept.value_at_risk, 0))
+        SELECT rtrim(figure || ':' || a || ':' || b, ':') AS name
+        FROM fresh FULL JOIN kept USING (figure, a, b)
+        WHERE ({_sums_of("fresh")}) IS DISTINCT FROM ({_sums_of("kept")})
         UNION ALL
         SELECT 'segment' WHERE
             (SELECT count(*) FROM customer_analytics
-             WHERE tenant_id = :tenant_id AND rfm_recency_score IS NOT NULL
-               AND NOT ('rfm' = ANY (external_scores)))
+             WHERE {_RATED_BY_US} AND rfm_recency_score IS NOT NULL)
             <>
             (SELECT count(*) FROM customer_analytics
-             WHERE tenant_id = :tenant_id AND rfm_segment IS NOT NULL
-               AND NOT ('rfm' = ANY (external_scores)))
+             WHERE {_RATED_BY_US} AND rfm_segment IS NOT NULL)
     )
     SELECT (SELECT coalesce(sum(customers), 0) FROM fresh WHERE figure = 'segment') AS figure,
            count(*) AS offenders,
