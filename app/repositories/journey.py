@@ -37,32 +37,51 @@ class Moment:
         return Position(self.at, self.kind, self.key)
 
 
+# What a page may hold of a source. `{at}` is the column of its index, so that its range begins where
+# the page does; ties of one instant are settled by key.
+_WANTED = """
+              s.tenant_id = :tenant_id AND s.customer_sk = :customer_sk{store}
+              AND '{kind}' = ANY (CAST(:kinds AS text[]))
+              AND {at} >= CAST(:since AS timestamptz) AND {at} < CAST(:until AS timestamptz)
+              AND {at} <= CAST(:before AS timestamptz)
+              AND ({at} < CAST(:before AS timestamptz)
+                   OR '{kind}' COLLATE "C" > CAST(:kind AS text)
+                   OR ('{kind}' = CAST(:kind AS text)
+                       AND {key} COLLATE "C" > CAST(:key AS text)))"""
+
 # Each source is read from its own index, newest first, and no further than a page: whatever the
-# customer did over the years, a page costs a few rows of each source. A kind that is not wanted is
-# not read at all. `{at}` is the column of the index, so that its range begins where the page does;
-# ties of one instant are settled afterwards, by key.
-_SOURCE = """
+# customer did over the years, a page costs a few rows of each source. The instant down to which to
+# read is found first, because the index does not know the order by key, and the planner would
+# rather sort everything. A kind that is not wanted is not read at all.
+_SOURCE = (
+    """
     (
-        SELECT {at} AS at, '{kind}' COLLATE "C" AS kind, {key} COLLATE "C" AS key, {id} AS id,
+        SELECT {at} AS at, '{kind}' COLLATE "C" AS kind, {key} COLLATE "C" AS key, s.id AS id,
                jsonb_build_object({details}) AS details
-        FROM {source}
-        WHERE s.tenant_id = :tenant_id AND s.customer_sk = :customer_sk
-          AND '{kind}' = ANY (CAST(:kinds AS text[]))
-          AND {at} >= CAST(:since AS timestamptz) AND {at} < CAST(:until AS timestamptz)
-          AND {at} <= CAST(:before AS timestamptz){store}
-          AND ({at} < CAST(:before AS timestamptz)
-               OR '{kind}' COLLATE "C" > CAST(:kind AS text)
-               OR ('{kind}' = CAST(:kind AS text) AND {key} COLLATE "C" > CAST(:key AS text)))
+        FROM {table} s{store_name}
+        WHERE"""
+    + _WANTED
+    + """
+              AND {at} >= (
+                  SELECT coalesce(min(at), 'infinity') FROM (
+                      SELECT {at} AS at FROM {table} s WHERE"""
+    + _WANTED
+    + """
+                      ORDER BY {at} DESC LIMIT :limit
+                  ) newest
+              )
         ORDER BY {at} DESC, {key} COLLATE "C"
         LIMIT :limit
     )"""
+)
+_STORE_NAME = " LEFT JOIN stores v ON v.tenant_id = s.tenant_id AND v.sk = s.store_sk"
 
 _ORDER = {
     "kind": JourneyKind.ORDER,
     "at": "s.ordered_at",
     "key": "CAST(s.sk AS text)",
-    "id": "s.id",
-    "source": "orders s LEFT JOIN stores v ON v.tenant_id = s.tenant_id AND v.sk = s.store_sk",
+    "table": "orders",
+    "store_name": _STORE_NAME,
     "details": """
         'status', s.status, 'total_amount', s.total_amount, 'net_amount', s.net_amount,
         'refund_amount', s.refund_amount, 'counted', s.counted, 'item_count', s.item_count,
@@ -73,8 +92,8 @@ _CONTACT = {
     "kind": JourneyKind.CONTACT,
     "at": "s.sent_at",
     "key": "CAST(s.sk AS text)",
-    "id": "s.id",
-    "source": "contacts s",
+    "table": "contacts",
+    "store_name": "",
     "details": """
         'channel', s.channel, 'purpose', s.purpose, 'responded_at', s.responded_at,
         'converted', s.converted""",
@@ -83,8 +102,8 @@ _FEEDBACK = {
     "kind": JourneyKind.FEEDBACK,
     "at": "s.given_at",
     "key": "CAST(s.sk AS text)",
-    "id": "s.id",
-    "source": "feedback s LEFT JOIN stores v ON v.tenant_id = s.tenant_id AND v.sk = s.store_sk",
+    "table": "feedback",
+    "store_name": _STORE_NAME,
     "details": """
         'feedback_kind', s.kind, 'score', s.score, 'sentiment', s.sentiment,
         'comment', s.comment, 'store_id', v.id""",
@@ -93,8 +112,8 @@ _CAPTURE = {
     "kind": JourneyKind.CAPTURE,
     "at": "s.captured_at",
     "key": "s.id",
-    "id": "s.id",
-    "source": "location_history s",
+    "table": "location_history",
+    "store_name": "",
     "details": """
         'latitude', ST_Y(s.location), 'longitude', ST_X(s.location), 'geohash', s.geohash,
         'accuracy', s.accuracy, 'source', s.source, 'captured_by', s.captured_by,
@@ -104,8 +123,8 @@ _EVENT = {
     "kind": JourneyKind.EVENT,
     "at": "s.occurred_at",
     "key": "s.id",
-    "id": "s.id",
-    "source": "behavior_events s",
+    "table": "behavior_events",
+    "store_name": "",
     "details": """
         'event_type', s.event_type, 'event_category', s.event_category,
         'product_id', s.product_id, 'product_name', s.product_name,
