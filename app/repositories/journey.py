@@ -37,8 +37,8 @@ class Moment:
         return Position(self.at, self.kind, self.key)
 
 
-# What a page may hold of a source. `{at}` is the column of its index, so that its range begins where
-# the page does; ties of one instant are settled by key.
+# What a page may hold of a source. `{at}` is the column of its index, so that the range begins
+# where the page does; ties of one instant are settled by key.
 _WANTED = """
               s.tenant_id = :tenant_id AND s.customer_sk = :customer_sk{store}
               AND '{kind}' = ANY (CAST(:kinds AS text[]))
