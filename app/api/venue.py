@@ -31,6 +31,7 @@ from app.api.schemas.venue import (
 )
 from app.domain import search
 from app.domain.access import Scope
+from app.domain.errors import Forbidden
 from app.domain.journey import JourneyKind
 from app.domain.scoring_run import run_clock
 from app.repositories import customer as customers
@@ -84,6 +85,11 @@ async def search_venue_customers(
     cursor: Cursor = None,
 ) -> Page[VenueCustomerView]:
     """Find customers with an order at the venue, in the order in which they were recorded."""
+    if Scope.CUSTOMERS_ANONYMIZED in caller.scopes:
+        raise Forbidden(
+            "A key with the scope customers:anonymized cannot search by q: a name or a telephone "
+            "number that finds a pseudonym would undo it."
+        )
     words = search.words(q)
     if not 1 <= len(words) <= _MOST_WORDS:
         raise bad_parameter("query", "q", f"must have 1 to {_MOST_WORDS} words")

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import insert, select, text, update
 
 from app.database import Database
+from app.domain.access import ROLES
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.tables import contacts, customers, feedback, order_items, stores
@@ -213,6 +214,20 @@ async def test_search_finds_who_ordered_there(till: httpx.AsyncClient) -> None:
     for query in ({}, {"q": ""}, {"q": "..."}, {"q": "a b c d e f g h i"}):
         answer = await till.get("/api/customers/venue/mall/search", params=query)
         assert answer.status_code == 422, query
+
+
+async def test_whoever_may_not_know_persons_cannot_search_for_them(
+    anonymous: httpx.AsyncClient, database: Database, chain: Tenant
+) -> None:
+    key = await make_key(database, chain, scopes=ROLES["analyst"])
+    headers = {"X-API-Key": key}
+    answer = await anonymous.get(
+        "/api/customers/venue/mall/search", params={"q": "siti"}, headers=headers
+    )
+    assert answer.status_code == 403
+    answer = await anonymous.get("/api/customers/venue/mall/siti", headers=headers)
+    assert answer.status_code == 200
+    assert answer.json()["customerId"] != "siti"
 
 
 async def test_search_comes_in_pages(
