@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry, Gauge
 
 import migrations
 from app.api import (
+    address,
     admin,
     analytics,
-    batch,
+    contact,
     customer,
     errors,
+    feedback,
     health,
     openapi,
     order,
@@ -64,7 +66,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, order, customer, store, analytics, admin, health):
+    for part in (
+        order,
+        customer,
+        contact,
+        feedback,
+        address,
+        store,
+        analytics,
+        admin,
+        health,
+    ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app

@@ -51,7 +51,7 @@ _NOT_YET = {
     "external_as_of",
     "external_model_version",
     "clv_rank",
-}  # noqa: E501
+}
 _KEPT_BY_THE_WRITE = {"tenant_id", "computed_at", "standing_since", "risk_rank"} | _NOT_YET
 _SCORED = tuple(c for c in customer_analytics.columns if c.name not in _KEPT_BY_THE_WRITE)
 

@@ -43,6 +43,8 @@ _NEW_ORDER = {
     "totalAmount": "1",
 }
 _CUSTOMER = {"id": "cus-mark"}
+_CONTACT = {"id": "con-mark"}
+_ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 
 EXAMPLES: dict[str, Example] = {
     "create_customer": Example(
@@ -70,6 +72,19 @@ EXAMPLES: dict[str, Example] = {
     "get_order": Example(path=_ORDER),
     "correct_order": Example(path=_ORDER, json={"notes": "Gift"}),
     "list_customer_orders": Example(path=_CUSTOMER),
+    "record_contact": Example(json=_NEW_CONTACT, status=201),
+    "record_contact_batch": Example(json=[_NEW_CONTACT]),
+    "get_contact": Example(path=_CONTACT),
+    "change_contact": Example(path=_CONTACT, json={"converted": True}),
+    "list_customer_contacts": Example(path=_CUSTOMER),
+    "record_feedback": Example(json=_NEW_FEEDBACK, status=201),
+    "record_feedback_batch": Example(json=[_NEW_FEEDBACK]),
+    "list_customer_feedback": Example(path=_CUSTOMER),
+    "add_address": Example(path=_CUSTOMER, json={"city": "Jakarta"}, status=201),
+    "list_addresses": Example(path=_CUSTOMER),
+    "get_address": Example(path=_ADDRESS),
+    "change_address": Example(path=_ADDRESS, json={"isPrimary": True}),
+    "remove_address": Example(path=_ADDRESS, status=204),
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),

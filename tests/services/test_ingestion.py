@@ -11,13 +11,9 @@ from sqlalchemy import text
 
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.services.ingestion import (
-    ItemOutcome,
-    change_order,
-    record_customers,
-    record_orders,
-    record_store,
-)
+from app.services.customer_records import record_customers
+from app.services.ingestion import change_order, record_orders, record_store
+from app.services.outcomes import ItemOutcome
 from app.services.records import CustomerRecord, OrderPatch, OrderRecord, StoreRecord
 from tests.factories import make_customer, make_tenant
 
