@@ -46,7 +46,7 @@ async def record_contacts(
     outcomes: dict[int, ItemOutcome] = {}
     stated = distinct(records, outcomes)
     writing = {
-        identity: _Stated[ContactRow](rules.zoned(record.updated_at), _contact_maker(rules, record))
+        identity: _Stated(rules.zoned(record.updated_at), _contact_maker(rules, record))
         for identity, (_, record) in stated.items()
     }
     customer_ids = {record.customer_id for _, record in stated.values()}
@@ -69,15 +69,15 @@ async def change_contact(
     """
     rules = _Rules(tenant, datetime.now(UTC))
 
-    def make(stored: ContactRow | None, locked: Locked) -> ContactRow:
-        if stored is None:
-            raise NotFound("contact", contact_id)
-        return rules.with_outcome(stored, patch)
+    def make(stored: ContactRow | None, locked: Locked) -> ContactRow | None:
+        return None if stored is None else rules.with_outcome(stored, patch)
 
     writing = {contact_id: _Stated(rules.zoned(patch.updated_at), make)}
     written = await _write(connection, tenant, _CONTACTS, writing)
     if contact_id in written.refused:
         raise invalid(written.refused[contact_id])
+    if contact_id not in written.statuses:
+        raise NotFound("contact", contact_id)
     if written.statuses[contact_id] == "stale":
         raise Conflict("The contact was changed after the time in updatedAt.")
     await _refresh(connection, tenant, written, rules.now)
@@ -91,9 +91,7 @@ async def record_feedback(
     outcomes: dict[int, ItemOutcome] = {}
     stated = distinct(records, outcomes)
     writing = {
-        identity: _Stated[FeedbackRow](
-            rules.zoned(record.updated_at), _feedback_maker(rules, record)
-        )
+        identity: _Stated(rules.zoned(record.updated_at), _feedback_maker(rules, record))
         for identity, (_, record) in stated.items()
     }
     customer_ids = {record.customer_id for _, record in stated.values()}
@@ -212,11 +210,11 @@ _FEEDBACK = _Table(feedback.lock, feedback.find_many, feedback.upsert_many)
 class _Stated(Generic[Row]):
     """When the source last changed a thing, and how to make its row of what is stored and known.
 
-    Making it raises Rejected where a value will not do.
+    Making it raises Rejected where a value will not do, and gives None where there is to be none.
     """
 
     updated_at: datetime | None
-    make: Callable[[Row | None, Locked], Row]
+    make: Callable[[Row | None, Locked], Row | None]
 
 
 @dataclass(slots=True)
@@ -274,6 +272,8 @@ def _judge(
             row = each.make(before, locked)
         except Rejected as rejected:
             written.refused[identity] = rejected.error
+            continue
+        if row is None:
             continue
         updated_at = each.updated_at or (before.source_updated_at if before else None)
         row = row._replace(source_updated_at=updated_at)
