@@ -1,43 +1,24 @@
 """Who brought in whom: a forest, in which nobody comes after their own descendants."""
 
-from collections.abc import Collection, Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Iterable, Mapping
 
 
-class Refusal(StrEnum):
-    """Why a stated referrer will not do."""
-
-    CIRCLE = "circle"
-    UNKNOWN = "unknown"
-
-
-def refused_referrers(
-    present: Mapping[str, str],
-    stated: Mapping[str, str | None],
-    new: Collection[str],
-) -> dict[str, Refusal]:
+def closing_circles(present: Mapping[str, str], stated: Mapping[str, str | None]) -> set[str]:
     """The customers whose stated referrers have to be refused so that no circle closes.
 
     `present` has the referrers of customers as they are, at least of all whom the stated ones lead
-    up to; `stated` those that are to be, None where there is to be none; `new` the customers who
-    come into being with theirs, and not at all if it is refused. Of a circle the one stated last is
-    refused and keeps the referrer it has, and the others are looked at again.
+    up to; `stated` those that are to be, None where there is to be none. Of a circle the one stated
+    last is refused and keeps the referrer it has, and the others are looked at again.
     """
-    refused: dict[str, Refusal] = {}
+    refused: set[str] = set()
     places = {customer: place for place, customer in enumerate(stated)}
     while True:
-        referrers: dict[str, str | None] = {**present}
-        referrers.update({each: stated[each] for each in stated if each not in refused})
-        missing = {each for each in refused if each in new}
-        wrong = {
-            customer: Refusal.UNKNOWN
-            for customer, referrer in stated.items()
-            if customer not in refused and referrer in missing
-        }
-        for circle in _circles(referrers, stated):
-            closing = [each for each in circle if each in places and each not in refused]
+        accepted = {each: stated[each] for each in stated if each not in refused}
+        wrong = set()
+        for circle in _circles({**present, **accepted}, stated):
+            closing = [each for each in circle if each in accepted]
             if closing:  # else it is stored, and nobody's doing here
-                wrong.setdefault(max(closing, key=places.__getitem__), Refusal.CIRCLE)
+                wrong.add(max(closing, key=places.__getitem__))
         if not wrong:
             return refused
         refused |= wrong

@@ -378,14 +378,6 @@ async def add_missing(
     return [NewCustomer._make(row) for row in result]
 
 
-async def remove_added(connection: AsyncConnection, tenant_id: int, sks: Collection[int]) -> None:
-    """Take back customers that this transaction added and that nothing refers to."""
-    await connection.exec_driver_sql(
-        "DELETE FROM customers WHERE tenant_id = (SELECT $1::integer) AND sk = ANY ($2::bigint[])",
-        (tenant_id, list(sks)),
-    )
-
-
 async def lock_referrers(connection: AsyncConnection, tenant_id: int) -> None:
     """Let no other transaction of the tenant set referrers until this one ends.
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from app.database import Connection, Database
 from app.domain.errors import AlreadyExists, Conflict, NotFound
 from app.domain.money import to_minor
-from app.domain.referral import Refusal, refused_referrers
+from app.domain.referral import closing_circles
 from app.domain.search import terms
 from app.domain.tenant import Tenant
 from app.repositories import address as addresses
@@ -42,7 +42,6 @@ from app.services.records import (
 )
 from app.services.scoring import refresh_customers
 
-_NO_REFERRER = ItemError("/referredByCustomerId", "is not the id of a customer")
 _CIRCLE = ItemError(
     "/referredByCustomerId", "must not be somebody the customer brought in, directly or not"
 )
@@ -190,7 +189,7 @@ def _check_references(
     if referrer == identity:
         raise Rejected("/referredByCustomerId", "must be another customer")
     if referrer is not None and referrer not in found.customers and referrer not in accepted:
-        raise Rejected(_NO_REFERRER.pointer, _NO_REFERRER.reason)
+        raise Rejected("/referredByCustomerId", "is not the id of a customer")
     if record.code is not None and found.codes.get(record.code, identity) != identity:
         raise Rejected("/code", "belongs to another customer")
 
@@ -256,12 +255,7 @@ async def _write(
         connection,
         tenant,
         {identity: each for identity, each in documents.items() if identity not in stale},
-        created={customer.id for customer in created},
     )
-    taken_back = [customer.sk for customer in created if customer.id in written.refused]
-    if taken_back:
-        await customers.remove_added(connection, tenant.id, taken_back)
-        created = [customer for customer in created if customer.id not in written.refused]
     accepted = [each for identity, each in documents.items() if identity not in written.refused]
     changed = await customers.change_many(connection, tenant.id, accepted, actor)
     findable = {
@@ -324,13 +318,12 @@ async def _add_and_lock(
 
 
 async def _refuse_circles(
-    connection: Connection,
-    tenant: Tenant,
-    documents: Mapping[str, Mapping[str, Any]],
-    *,
-    created: Collection[str],
+    connection: Connection, tenant: Tenant, documents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, ItemError]:
-    """Why the stated referrers of some customers will not do."""
+    """Whose stated referrers will not do, because they would close a circle.
+
+    Never a new customer: whoever makes a circle of referrals to new ones is stated after them.
+    """
     stated: dict[str, str | None] = {
         identity: document["referred_by_customer_id"]
         for identity, document in documents.items()
@@ -340,10 +333,7 @@ async def _refuse_circles(
     if not referrers:
         return {}
     present = await customers.list_referrers(connection, tenant.id, referrers)
-    return {
-        identity: _CIRCLE if refusal is Refusal.CIRCLE else _NO_REFERRER
-        for identity, refusal in refused_referrers(present, stated, created).items()
-    }
+    return dict.fromkeys(closing_circles(present, stated), _CIRCLE)
 
 
 def _touched(created: Sequence[NewCustomer], changed: Sequence[ChangedCustomer]) -> set[int]:
