@@ -69,7 +69,7 @@ async def test_a_contact_sent_again_keeps_what_came_of_it(client: httpx.AsyncCli
 @pytest.mark.usefixtures("customer")
 async def test_what_cannot_have_been_is_refused(client: httpx.AsyncClient) -> None:
     ahead = datetime.now(UTC) + timedelta(hours=25)
-    for changes, pointer in (
+    refusals: list[tuple[dict[str, Any], str]] = [
         ({"respondedAt": "2026-03-02T03:29:59Z"}, "/respondedAt"),
         ({"sentAt": ahead.isoformat()}, "/sentAt"),
         ({"sentAt": "1969-12-31T00:00:00Z"}, "/sentAt"),
@@ -78,7 +78,8 @@ async def test_what_cannot_have_been_is_refused(client: httpx.AsyncClient) -> No
         ({"channel": "pigeon"}, "/channel"),
         ({"purpose": "gossip"}, "/purpose"),
         ({"colour": "red"}, "/colour"),
-    ):
+    ]
+    for changes, pointer in refusals:
         answer = await post(client, contact(**changes))
         assert answer.status_code == 422, (changes, answer.text)
         assert answer.json()["errors"][0]["pointer"] == pointer
