@@ -1,20 +1,19 @@
-"""What customers say, and which scores it may have. The table `feedback` holds the same ranges."""
+"""What customers say about the business: kinds of feedback and the scores they come with."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 
 class FeedbackKind(StrEnum):
-    """What a customer was asked, or said unasked."""
+    """NPS and CSAT are answers to surveys; reviews and complaints come unasked."""
 
     NPS = "nps"
     CSAT = "csat"
-    REVIEW = "review"
     COMPLAINT = "complaint"
+    REVIEW = "review"
 
 
-#: The lowest and the highest score of each kind that has one.
-SCORES: Mapping[FeedbackKind, tuple[int, int]] = {
+#: Lowest and highest score of the kinds that have one.
+SCORES: dict[FeedbackKind, tuple[int, int]] = {
     FeedbackKind.NPS: (0, 10),
     FeedbackKind.CSAT: (1, 10),
     FeedbackKind.REVIEW: (1, 5),
@@ -22,9 +21,20 @@ SCORES: Mapping[FeedbackKind, tuple[int, int]] = {
 #: Kinds that say nothing without a score.
 SCORED = frozenset({FeedbackKind.NPS, FeedbackKind.CSAT})
 
+#: From its first score on, an NPS answer is a promoter's; up to the second, a detractor's.
+PROMOTER_FROM, DETRACTOR_TO = 9, 6
+
+
+def net_promoter_score(promoters: int, detractors: int, answers: int) -> float | None:
+    """-100 to 100; None without answers. Source: Reichheld, HBR December 2003."""
+    return 100.0 * (promoters - detractors) / answers if answers else None
+
 
 def check_score(kind: FeedbackKind, score: int | None) -> None:
-    """Raise ValueError, with the reason, where feedback of this kind cannot have this score."""
+    """Raise ValueError, with the reason, where feedback of this kind cannot have this score.
+
+    The table `feedback` holds the same ranges.
+    """
     if score is None:
         if kind in SCORED:
             raise ValueError(f"is required for {kind}")
