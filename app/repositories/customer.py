@@ -434,8 +434,8 @@ class LockedCustomer(NamedTuple):
 # A referrer may be another one by the time the rows are locked: what is returned is read then.
 _LOCK = """
 WITH stated AS MATERIALIZED (
-    SELECT c.sk, CASE WHEN wanted.changes_referrer THEN c.referred_by_sk END AS referred_by_sk
-    FROM unnest($2::text[], $3::boolean[]) AS wanted (id, changes_referrer)
+    SELECT c.sk, CASE WHEN wanted.with_referrer THEN c.referred_by_sk END AS referred_by_sk
+    FROM unnest($2::text[], $3::boolean[]) AS wanted (id, with_referrer)
     CROSS JOIN LATERAL (
         SELECT sk, referred_by_sk FROM customers
         WHERE tenant_id = (SELECT $1::integer)

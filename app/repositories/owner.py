@@ -18,29 +18,38 @@ class Locked(NamedTuple):
 # tenant has for every row. So each row is looked up by its key in a subquery that cannot be turned
 # around, as a range of one value in order, which only the index of that key has for nothing.
 #
-# The rows are locked in the order of their keys, because the outer list is sorted.
+# The rows are locked in the order of their keys, because the outer list is sorted. Who brought in a
+# customer is locked as well: what the customer buys shows in their figures too.
 _LOCK = """
 WITH clock AS MATERIALIZED (
     SELECT pg_advisory_xact_lock_shared(hashtext('local clock'), $1)
+), owners AS MATERIALIZED (
+    SELECT c.sk
+    FROM clock CROSS JOIN unnest($2::text[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT sk FROM customers
+        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
+        ORDER BY id LIMIT 1
+    ) AS c
+    UNION
+    SELECT o.customer_sk
+    FROM {wanted}
+    CROSS JOIN LATERAL (
+        SELECT customer_sk FROM {table}
+        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
+        ORDER BY id LIMIT 1
+    ) AS o
 ), touched AS MATERIALIZED (
-    SELECT sk
-    FROM (
-        SELECT c.sk
-        FROM clock CROSS JOIN unnest($2::text[]) AS wanted (id)
-        CROSS JOIN LATERAL (
-            SELECT sk FROM customers
-            WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-            ORDER BY id LIMIT 1
-        ) AS c
-        UNION
-        SELECT o.customer_sk
-        FROM {wanted}
-        CROSS JOIN LATERAL (
-            SELECT customer_sk FROM {table}
-            WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-            ORDER BY id LIMIT 1
-        ) AS o
-    ) AS owners
+    SELECT sk FROM owners
+    UNION
+    SELECT c.referred_by_sk
+    FROM owners
+    CROSS JOIN LATERAL (
+        SELECT referred_by_sk FROM customers
+        WHERE tenant_id = (SELECT $1::integer) AND sk BETWEEN owners.sk AND owners.sk
+        ORDER BY sk LIMIT 1
+    ) AS c
+    WHERE c.referred_by_sk IS NOT NULL
     ORDER BY sk
 ), locked AS MATERIALIZED (
     SELECT c.sk, c.id
@@ -72,9 +81,9 @@ async def lock(
     store_ids: Collection[str],
     *ids: Sequence[str],
 ) -> Locked:
-    """Lock the named customers and the present owners of what is named, in key order.
+    """Lock the named customers, the present owners of what is named, and who brought them in.
 
-    The tenant keeps its clock until the transaction ends.
+    The rows are locked in key order, and the tenant keeps its clock, until the transaction ends.
     """
     rows: Iterable[Any] = await connection.exec_driver_sql(
         statement, (tenant_id, list(customer_ids), list(store_ids), *ids)

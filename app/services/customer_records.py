@@ -293,22 +293,21 @@ async def _add_and_lock(
     live: bool,
 ) -> tuple[list[NewCustomer], dict[str, LockedCustomer]]:
     """Add who is new, and lock all that are stated; with `live` also the referrers of these."""
-    wanted = dict.fromkeys(documents, False)
+    wanted = dict.fromkeys(documents, live)
+    changing: list[str] = []
     if live:
         for identity, document in documents.items():
             if "referred_by_customer_id" in document:
-                wanted[identity] = True
+                changing.append(identity)
                 if document["referred_by_customer_id"] is not None:
-                    wanted.setdefault(document["referred_by_customer_id"], False)
+                    wanted.setdefault(document["referred_by_customer_id"], True)
     # Referrers seen once stay among the locked, so the set only grows and soon has all it needs.
     referrers: set[int] = set()
     for _ in range(ATTEMPTS):
         savepoint = await connection.begin_nested()
         created = await customers.add_missing(connection, tenant.id, names, actor)
         locked = await customers.lock(connection, tenant.id, wanted, referrers)
-        now_referring = {
-            locked[identity].referred_by_sk for identity, changes in wanted.items() if changes
-        }
+        now_referring = {locked[identity].referred_by_sk for identity in changing}
         if now_referring <= {None, *(customer.sk for customer in locked.values())}:
             await savepoint.commit()
             return created, locked

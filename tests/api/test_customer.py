@@ -297,8 +297,8 @@ async def test_customers_are_scored_when_their_scores_may_change(
     assert await change({"id": "a", "referredByCustomerId": "c"}) == {"a", "b", "c"}
     assert await change({"id": "a", "referredByCustomerId": None}) == {"a", "c"}
     assert await change({"id": "d", "name": "D", "referredByCustomerId": "b"}) == {"b", "d"}
-    await client.patch("/api/customers/d", json={"membershipTier": "gold"})
-    assert set(await _scored(database, tenant)) == {"d"}
+    await client.patch("/api/customers/c", json={"membershipTier": "gold"})
+    assert set(await _scored(database, tenant)) == {"c"}
 
 
 async def test_new_customers_alone_ask_for_no_run(client: httpx.AsyncClient) -> None:
