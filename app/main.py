@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry, Gauge
 
 import migrations
 from app.api import (
+    address,
     admin,
     analytics,
-    batch,
+    contact,
     customer,
     errors,
+    feedback,
     health,
     insight,
     journey,
@@ -70,18 +72,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
-        batch,
         order,
-        venue,
+        venue,  # before the customers, whose ids would match it
         customer,
-        store,
-        analytics,
-        admin,
-        health,
+        contact,
+        feedback,
+        address,
         insight,
         journey,
         referral,
+        store,
+        analytics,
+        admin,
         sanity,
+        health,
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
