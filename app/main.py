@@ -1,5 +1,6 @@
 """The web application: the only place where the parts are wired together."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,7 @@ from app.api import (
     health,
     openapi,
     order,
+    score,
     store,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -46,6 +48,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             application_name="bps-api",
         )
         in_use.set_function(app.state.database.connections_in_use)
+        # What is there by now stays: the collector need not walk it for every few thousand items
+        # of a long body, which took it longer than parsing them.
+        gc.freeze()
         try:
             yield
         finally:
@@ -64,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, order, customer, store, analytics, admin, health):
+    for part in (batch, order, customer, store, analytics, admin, health, score):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app

@@ -5,6 +5,7 @@ first tenant's things, which `furnish` makes.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import job_runs
+from app.repositories.tables import external_runs, job_runs
 from tests.factories import make_customer, make_order
 
 
@@ -35,6 +36,7 @@ class Example:
 MARKS = ("cus-mark", "ord-mark", "Widjajakusuma", "0b8f2c52")
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
+RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -43,6 +45,8 @@ _NEW_ORDER = {
     "totalAmount": "1",
 }
 _CUSTOMER = {"id": "cus-mark"}
+_RUN = {"runId": str(RUN_ID)}
+_NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
     "create_customer": Example(
@@ -72,6 +76,14 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_orders": Example(path=_CUSTOMER),
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
+    # Nothing to write, because what the first tenant may write the other one may not.
+    "update_scores": Example(json={"items": [], "asOf": _NIGHT}),
+    "open_score_run": Example(json={"asOf": _NIGHT, "modelVersion": "m"}, status=201),
+    "list_score_runs": Example(),
+    "get_score_run": Example(path=_RUN),
+    "add_score_part": Example(path=_RUN, json=[{"customerId": "cus-mark", "influenceScore": 5}]),
+    "commit_score_run": Example(path=_RUN),
+    "discard_score_run": Example(path=_RUN, status=204),
     "get_job": Example(path={"id": str(JOB_ID)}),
 }
 
@@ -83,4 +95,12 @@ async def furnish(database: Database, tenant: Tenant) -> None:
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
+        )
+        await connection.execute(
+            insert(external_runs).values(
+                tenant_id=tenant.id,
+                id=RUN_ID,
+                as_of=datetime(2026, 3, 1, tzinfo=UTC),
+                model_version="0b8f2c52",
+            )
         )
