@@ -1,5 +1,6 @@
 """The web application: the only place where the parts are wired together."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ from app.api import (
     order,
     referral,
     sanity,
+    score,
     store,
     venue,
 )
@@ -53,6 +55,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             application_name="bps-api",
         )
         in_use.set_function(app.state.database.connections_in_use)
+        # What is there by now stays: the collector need not walk it for every few thousand items
+        # of a long body, which took it longer than parsing them.
+        gc.freeze()
         try:
             yield
         finally:
@@ -83,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         referral,
         store,
         analytics,
+        score,
         admin,
         sanity,
         health,

@@ -33,7 +33,20 @@ _KEPT_BY_THE_WRITE = {
 _SCORED = tuple(c for c in customer_analytics.columns if c.name not in _KEPT_BY_THE_WRITE)
 
 #: A change of one of these is a change of standing: it makes a row of history.
-_STANDING = ("rfm_code", "rfm_segment", "lifecycle_segment", "churn_band", "membership_tier")
+STANDING = ("rfm_code", "rfm_segment", "lifecycle_segment", "churn_band", "membership_tier")
+
+#: The common table expression that keeps the standing of `written` rows in the history.
+REMEMBERED = f"""remembered AS (
+        INSERT INTO score_history
+            (tenant_id, day, customer_sk, {", ".join(STANDING)}, churn_score, clv)
+        SELECT CAST(:tenant_id AS integer), standing_since, customer_sk,
+               {", ".join(STANDING)}, churn_score, clv
+        FROM written
+        WHERE standing_since = CAST(:as_of_day AS date)
+        ON CONFLICT (tenant_id, day, customer_sk) DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in STANDING)},
+            churn_score = excluded.churn_score, clv = excluded.clv, recorded_at = now()
+    )"""
 
 #: The same day under the same rules gives the same values; a newer instant alone is no change.
 _COMPARED = tuple(c.name for c in _SCORED if c.name not in {"customer_sk", "as_of"})
@@ -310,8 +323,8 @@ def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
     names = ", ".join(c.name for c in _SCORED)
     new = ", ".join(f"n.{name}" for name in _COMPARED)
     old = ", ".join(f"old.{name}" for name in _COMPARED)
-    standing = ", ".join(f"stored.{name}" for name in _STANDING)
-    proposed_standing = ", ".join(f"excluded.{name}" for name in _STANDING)
+    standing = ", ".join(f"stored.{name}" for name in STANDING)
+    proposed_standing = ", ".join(f"excluded.{name}" for name in STANDING)
     return f"""
     {_steps(ratings=ratings, scores=scores, order=order)},
     scored AS NOT MATERIALIZED (
@@ -336,19 +349,9 @@ def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
                 THEN excluded.standing_since ELSE stored.standing_since
             END
         WHERE stored.computed_at = excluded.computed_at
-        RETURNING customer_sk, {", ".join(_STANDING)}, churn_score, clv, standing_since
+        RETURNING customer_sk, {", ".join(STANDING)}, churn_score, clv, standing_since
     ),
-    remembered AS (
-        INSERT INTO score_history
-            (tenant_id, day, customer_sk, {", ".join(_STANDING)}, churn_score, clv)
-        SELECT CAST(:tenant_id AS integer), standing_since, customer_sk,
-               {", ".join(_STANDING)}, churn_score, clv
-        FROM written
-        WHERE standing_since = CAST(:as_of_day AS date)
-        ON CONFLICT (tenant_id, day, customer_sk) DO UPDATE
-        SET {", ".join(f"{name} = excluded.{name}" for name in _STANDING)},
-            churn_score = excluded.churn_score, clv = excluded.clv, recorded_at = now()
-    )"""
+    {REMEMBERED}"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from app.scoring.features import (
     customer_periods,
     customer_totals,
 )
-from app.scoring.scores import customer_ratings, customer_scores, population
+from app.scoring.relations import merged
+from app.scoring.scores import customer_ratings, customer_scores, population, written_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,17 @@ def scoring_sql(profile: Profile, decimals: int) -> ScoringSql:
             scores=_sql(scores),
         )
     return _compiled[key]
+
+
+_compiled_written: dict[tuple[str, int], str] = {}
+
+
+def written_scores_sql(profile: Profile, decimals: int) -> str:
+    """The select that reads `merged` and adds what follows from its scores by the profile."""
+    key = (profile.version, decimals)
+    if key not in _compiled_written:
+        _compiled_written[key] = _sql(written_scores(merged, profile, decimals))
+    return _compiled_written[key]
 
 
 def _totals(totals: Table) -> Table:

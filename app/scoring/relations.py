@@ -128,3 +128,27 @@ cutoffs: Table = ibis.table(
     },
     name="cutoffs",
 )
+
+#: Stored rows of customers with somebody else's scores laid over them.
+merged: Table = ibis.table(
+    {
+        "customer_sk": "int64",
+        "differs": "boolean",
+        "external_scores": "array<string>",
+        "external_as_of": INSTANT,
+        "external_model_version": "string",
+        "rfm_segment": "string",
+        "rfm_recency_score": "int16",
+        "rfm_frequency_score": "int16",
+        "rfm_monetary_score": "int16",
+        "clv": "int64",
+        "clv_percentile": "int16",
+        "churn_score": "float64",
+        "churn_reasons": "array<string>",
+        "influence_score": "float64",
+        "recommended_products": "array<string>",
+        "next_purchase_on": "date",
+        "next_purchase_confidence": "float64",
+    },
+    name="merged",
+)

@@ -126,21 +126,34 @@ def customer_scores(ratings: Table, profile: Profile, decimals: int) -> Table:
         as_of=run.as_of.as_scalar(),
         model_version=ibis.literal(profile.version),
         **{name: t[name] for name in _CARRIED},
-        rfm_status=_status(r.notnull() | t.rfm_segment.notnull()),
-        rfm_code=(r * 100 + f * 10 + m).cast("string"),
+        **_derived(t, profile, decimals),
         rfm_segment=t.rfm_segment.fill_null(_segment(r, f, m, profile.segment_rules)),
-        clv_status=_status(t.clv.notnull()),
-        clv_tier=_clv_tier(t.clv_percentile, profile.clv_tiers),
-        clv_bucket=_clv_bucket(t.clv, decimals),
         clv_confidence=_clv_confidence(t),
-        churn_status=_status(t.churn_score.notnull()),
-        churn_band=_churn_band(t.churn_score, profile.churn_bands),
-        value_at_risk=(t.clv.cast("float64") * t.churn_score).round().cast("int64"),
         lifecycle_segment=_lifecycle(t, profile.lifecycle, decimals),
         engagement_quadrant=_quadrant(t.spending_level, t.response_level),
-        next_purchase_status=_status(t.next_purchase_on.notnull()),
         external_scores=_external_scores(t, profile),
     )
+
+
+def written_scores(merged: Table, profile: Profile, decimals: int) -> Table:
+    """Rows that somebody else's scores were laid over, with the columns that follow from these."""
+    return merged.mutate(**_derived(merged, profile, decimals))
+
+
+def _derived(t: Table, profile: Profile, decimals: int) -> dict[str, Column]:
+    """What follows from the scores alone, whoever computed them."""
+    r, f, m = t.rfm_recency_score, t.rfm_frequency_score, t.rfm_monetary_score
+    return {
+        "rfm_status": _status(r.notnull() | t.rfm_segment.notnull()),
+        "rfm_code": (r * 100 + f * 10 + m).cast("string"),
+        "clv_status": _status(t.clv.notnull()),
+        "clv_tier": _clv_tier(t.clv_percentile, profile.clv_tiers),
+        "clv_bucket": _clv_bucket(t.clv, decimals),
+        "churn_status": _status(t.churn_score.notnull()),
+        "churn_band": _churn_band(t.churn_score, profile.churn_bands),
+        "value_at_risk": (t.clv.cast("float64") * t.churn_score).round().cast("int64"),
+        "next_purchase_status": _status(t.next_purchase_on.notnull()),
+    }
 
 
 _CARRIED = (

@@ -5,6 +5,7 @@ first tenant's things, which `furnish` makes.
 """
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import job_runs, stores
+from app.repositories.tables import external_runs, job_runs, stores
 from tests.factories import (
     make_address,
     make_contact,
@@ -53,6 +54,7 @@ MARKS = (
 )
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
+RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -66,6 +68,8 @@ _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
 _CONTACT = {"id": "con-mark"}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
+_RUN = {"runId": str(RUN_ID)}
+_NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
     "create_customer": Example(
@@ -108,6 +112,14 @@ EXAMPLES: dict[str, Example] = {
     "remove_address": Example(path=_ADDRESS, status=204),
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
+    # Nothing to write, because what the first tenant may write the other one may not.
+    "update_scores": Example(json={"items": [], "asOf": _NIGHT}),
+    "open_score_run": Example(json={"asOf": _NIGHT, "modelVersion": "m"}, status=201),
+    "list_score_runs": Example(),
+    "get_score_run": Example(path=_RUN),
+    "add_score_part": Example(path=_RUN, json=[{"customerId": "cus-mark", "influenceScore": 5}]),
+    "commit_score_run": Example(path=_RUN),
+    "discard_score_run": Example(path=_RUN, status=204),
     "get_job": Example(path={"id": str(JOB_ID)}),
     "list_customer_insights": Example(path=_CUSTOMER),
     "get_customer_rfm": Example(path=_CUSTOMER),
@@ -143,4 +155,12 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         )
         await connection.execute(
             insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
+        )
+        await connection.execute(
+            insert(external_runs).values(
+                tenant_id=tenant.id,
+                id=RUN_ID,
+                as_of=datetime(2026, 3, 1, tzinfo=UTC),
+                model_version="0b8f2c52",
+            )
         )

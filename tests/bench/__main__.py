@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvloop
 
 from app.embedded import throwaway_cluster
-from tests.bench import import_orders, ndjson, order_post, profile, scores
+from tests.bench import import_orders, ndjson, order_post, profile, scores, update_scores
 from tests.bench.ground import Sizes, forbid_autovacuum
 from tests.bench.ratio import Ratio, say, table
 
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "scores": scores.measure,
     "profile": profile.measure,
     "order_post": order_post.measure,
+    "update_scores": update_scores.measure,
 }
 
 
@@ -57,6 +58,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         orders=1_000_000,
         streamed_orders=200_000,
         pandas_rows=20_000,
+        updated_rows=5_000,
         load_seconds=5.0,
         rounds=3,
     )

@@ -34,6 +34,7 @@ class Sizes:
     orders: int
     streamed_orders: int
     pandas_rows: int
+    updated_rows: int
     load_seconds: float
     rounds: int
 

@@ -1,0 +1,170 @@
+"""Scores written back over HTTP, against the least PostgreSQL has to do, and row by row."""
+
+import json
+import random
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.domain.scoring_run import RunMode
+from app.services import scoring
+from tests.bench.ground import Business, Sizes, business
+from tests.bench.profile import customer_ids
+from tests.bench.ratio import Ratio, middle, say, seconds_of
+from tests.bench.server import serving
+
+_PIECE = 64 * 1024
+
+# What the lines state, and nothing that follows from it; the ids are looked up, as ours are.
+_STAGE = """
+CREATE TEMPORARY TABLE stated (
+    customer_id text, rfm_segment text, r smallint, f smallint, m smallint, clv bigint,
+    clv_percentile smallint, churn_score double precision, churn_reasons text[],
+    influence_score double precision, recommended_products text[]
+)
+"""
+_UPDATE = """
+UPDATE customer_analytics a
+SET rfm_segment = s.rfm_segment, rfm_recency_score = s.r, rfm_frequency_score = s.f,
+    rfm_monetary_score = s.m, clv = s.clv, clv_percentile = s.clv_percentile,
+    churn_score = s.churn_score, churn_reasons = s.churn_reasons,
+    influence_score = s.influence_score, recommended_products = s.recommended_products,
+    computed_at = clock_timestamp()
+FROM {source} s
+JOIN customers c ON c.tenant_id = $1 AND c.id = s.customer_id
+WHERE a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
+"""
+_ONE = _UPDATE.format(
+    source="""(SELECT $2::text, $3::text, $4::smallint, $5::smallint, $6::smallint, $7::bigint,
+    $8::smallint, $9::double precision, $10::text[], $11::double precision, $12::text[])"""
+).replace(
+    ") s\n",
+    ") s (customer_id, rfm_segment, r, f, m, clv, clv_percentile, churn_score, churn_reasons,"
+    " influence_score, recommended_products)\n",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Night:
+    """New scores of everybody: as a file of lines, and as rows."""
+
+    lines: Path
+    rows: list[tuple[Any, ...]]
+
+
+async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
+    """The rate over COPY's and UPDATE's, and how many times as long row by row takes."""
+    customers = sizes.customers
+    rates, factors = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        async with business(cluster_url, "written", customers) as of:
+            await scoring.run_scores(of.database, of.tenant, mode=RunMode.FULL, as_of=of.day(0))
+            ids = await customer_ids(of)
+            async with serving(of.url) as port:
+                await _post(of, port, _night(ids[:10], Path(directory), "warm"), 0)
+                for number in range(1, sizes.rounds + 1):
+                    night = _night(ids, Path(directory), f"ours-{number}")
+                    await of.settle()
+                    ours = await seconds_of(_post(of, port, night, number))
+                    night = _night(ids, Path(directory), f"bare-{number}")
+                    await of.settle()
+                    bare = await seconds_of(_copy_and_update(of, night))
+                    night = _night(ids, Path(directory), f"single-{number}")
+                    rows = night.rows[: sizes.updated_rows]
+                    await of.settle()
+                    single = await seconds_of(_update_each(of, rows))
+                    scaled = single * len(ids) / len(rows)
+                    async with of.owner.transaction():
+                        together = await seconds_of(_update_each(of, rows))
+                    say(
+                        f"  {len(ids):,} customers: {ours:.2f} s, COPY and UPDATE {bare:.2f} s, "
+                        f"{single:.2f} s for {len(rows):,} updates ({together:.2f} s in one "
+                        f"transaction), {scaled:.1f} s scaled"
+                    )
+                    rates.append(bare / ours)
+                    factors.append(scaled / ours)
+    name = f"update_scores: {customers:,} customers"
+    return [
+        Ratio(f"{name} / COPY and UPDATE", middle(rates), at_least=0.6),
+        Ratio(f"{name}: one UPDATE each / ours", middle(factors), at_least=20),
+    ]
+
+
+def _night(ids: list[str], directory: Path, name: str) -> _Night:
+    """Scores that differ from those of every other night, the same each time."""
+    draw = random.Random(name)
+    segments = ["champion", "loyal", "promising", "at_risk", "hibernating"]
+    rows: list[tuple[Any, ...]] = []
+    path = directory / name
+    with path.open("w") as file:
+        for customer_id in ids:
+            segment = draw.choice(segments)
+            r, f, m = (draw.randint(1, 5) for _ in range(3))
+            clv = draw.randint(1, 50_000_000)
+            percentile = draw.randint(0, 100)
+            churn, influence = round(draw.random(), 4), round(draw.random() * 100, 2)
+            reasons = draw.sample(["fewer_visits", "late_payments", "price_sensitive"], 2)
+            products = [f"sku-{draw.randint(1, 5000)}" for _ in range(5)]
+            item = {
+                "customerId": customer_id,
+                "rfmSegment": segment,
+                "rfmScores": {"r": r, "f": f, "m": m},
+                "clvScore": clv,
+                "clvPercentile": percentile,
+                "churnRiskScore": churn,
+                "churnRiskFactors": reasons,
+                "influenceScore": influence,
+                "recommendedProducts": products,
+            }
+            file.write(json.dumps(item) + "\n")
+            rows.append(
+                (
+                    *(customer_id, segment, r, f, m, clv * 100, percentile),
+                    *(churn, reasons, influence, products),
+                )
+            )
+    return _Night(path, rows)
+
+
+async def _post(of: Business, port: int, night: _Night, number: int) -> None:
+    headers = {"Authorization": f"Bearer {of.token}", "Content-Type": "application/x-ndjson"}
+    as_of = (of.day(0) - timedelta(days=30 - number)).isoformat()
+    async with httpx.AsyncClient(headers=headers, timeout=None) as client:
+        answer = await client.post(
+            f"http://127.0.0.1:{port}/api/analytics/update-scores",
+            params={"asOf": as_of, "modelVersion": "bench"},
+            content=_pieces(night.lines),
+        )
+    answer.raise_for_status()
+    summary = json.loads(answer.text.splitlines()[-1])["summary"]
+    if summary["updated"] != len(night.rows):
+        raise AssertionError(f"not all of {len(night.rows)} were updated: {summary}")
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+async def _copy_and_update(of: Business, night: _Night) -> None:
+    """One transaction past all policies, of rows that are ready for COPY."""
+    async with of.owner.transaction():
+        await of.owner.execute("SET LOCAL work_mem = '128MB'")  # as our statement has it
+        await of.owner.execute(_STAGE)
+        await of.owner.copy_records_to_table("stated", records=night.rows)
+        await of.owner.execute("ANALYZE stated")
+        await of.owner.execute(_UPDATE.format(source="stated"), of.tenant.id)
+        await of.owner.execute("DROP TABLE stated")
+
+
+async def _update_each(of: Business, rows: list[tuple[Any, ...]]) -> None:
+    """Each update by itself and committed by itself, as a loop that awaits one after the other."""
+    update = await of.owner.prepare(_ONE)
+    for row in rows:
+        await update.fetch(of.tenant.id, *row)
