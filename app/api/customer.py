@@ -6,12 +6,15 @@ from urllib.parse import quote
 from fastapi import Body, Query, Response
 
 from app.api.dependencies import Caller, Connection, PathId, requires
+from app.api.disclosure import Disclosed
 from app.api.errors import bad_parameter, problems
 from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_sk, encode, page_of
 from app.api.route import router as routes
 from app.api.schemas.customer import EXAMPLE, CustomerView
 from app.domain import search
 from app.domain.access import Scope
+from app.domain.errors import Forbidden
+from app.domain.privacy import FULL, Disclosure
 from app.repositories import customer as customers
 from app.repositories.customer import CustomerFilter
 from app.services import ingestion
@@ -42,6 +45,7 @@ async def create_customer(
 async def list_customers(
     caller: Reader,
     connection: Connection,
+    disclosure: Disclosed,
     q: Annotated[
         str | None,
         Query(
@@ -65,6 +69,11 @@ async def list_customers(
     cursor: Cursor = None,
 ) -> Page[CustomerView]:
     """Find customers, in the order in which they were first recorded."""
+    if q is not None and Scope.CUSTOMERS_ANONYMIZED in caller.scopes:
+        raise Forbidden(
+            "A key with the scope customers:anonymized cannot search by q: a name or a telephone "
+            "number that finds a pseudonym would undo it."
+        )
     words = search.words(q or "")
     if len(words) > _MOST_WORDS:
         raise bad_parameter("query", "q", f"may have {_MOST_WORDS} words at most")
@@ -85,15 +94,17 @@ async def list_customers(
     )
     shown, next_cursor = page_of(found, limit, lambda customer: encode(customer.sk))
     return Page(
-        items=[CustomerView.of(customer, caller.tenant.currency) for customer in shown],
+        items=[CustomerView.of(customer, caller.tenant.currency, disclosure) for customer in shown],
         next_cursor=next_cursor,
     )
 
 
 @router.get("/{id}")
-async def get_customer(id: PathId, caller: Reader, connection: Connection) -> CustomerView:
+async def get_customer(
+    id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
+) -> CustomerView:
     """One customer with every declared attribute."""
-    return await _view(caller, connection, id)
+    return await _view(caller, connection, id, disclosure)
 
 
 @router.patch("/{id}", responses=problems(409))
@@ -113,6 +124,8 @@ async def change_customer(
     return await _view(caller, connection, id)
 
 
-async def _view(caller: Caller, connection: Connection, customer_id: str) -> CustomerView:
+async def _view(
+    caller: Caller, connection: Connection, customer_id: str, disclosure: Disclosure = FULL
+) -> CustomerView:
     customer = await customers.get(connection, caller.tenant.id, customer_id)
-    return CustomerView.of(customer, caller.tenant.currency)
+    return CustomerView.of(customer, caller.tenant.currency, disclosure)

@@ -7,11 +7,13 @@ from fastapi import Body, Response
 
 from app.api.batch import CreateCustomers
 from app.api.dependencies import Caller, Connection, PathId, requires
+from app.api.disclosure import Disclosed
 from app.api.errors import BadCursor
 from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encode, page_of
 from app.api.route import router as routes
 from app.api.schemas.order import EXAMPLE, OrderSummary, OrderView
 from app.domain.access import Scope
+from app.domain.privacy import FULL, Disclosure
 from app.repositories import customer as customers
 from app.repositories import order as orders
 from app.services.ingestion import change_order, create_or_replace_order
@@ -51,9 +53,11 @@ async def record_order(
 
 
 @router.get("/api/orders/{id}")
-async def get_order(id: PathId, caller: Reader, connection: Connection) -> OrderView:
+async def get_order(
+    id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
+) -> OrderView:
     """One order with its items."""
-    return await _view(connection, caller, id)
+    return await _view(connection, caller, id, disclosure)
 
 
 @router.patch("/api/orders/{id}")
@@ -73,6 +77,7 @@ async def list_customer_orders(
     id: PathId,
     caller: Reader,
     connection: Connection,
+    disclosure: Disclosed,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[OrderSummary]:
@@ -85,7 +90,7 @@ async def list_customer_orders(
         found, limit, lambda order: encode(order.ordered_at.isoformat(), order.sk)
     )
     return Page(
-        items=[OrderSummary.of(order, caller.tenant.currency) for order in shown],
+        items=[OrderSummary.of(order, caller.tenant.currency, disclosure) for order in shown],
         next_cursor=next_cursor,
     )
 
@@ -103,6 +108,8 @@ def _position(cursor: str | None) -> tuple[datetime, int]:
     return ordered_at, sk
 
 
-async def _view(connection: Connection, caller: Caller, order_id: str) -> OrderView:
+async def _view(
+    connection: Connection, caller: Caller, order_id: str, disclosure: Disclosure = FULL
+) -> OrderView:
     order = await orders.get(connection, caller.tenant.id, order_id)
-    return OrderView.of(order, caller.tenant.currency)
+    return OrderView.of(order, caller.tenant.currency, disclosure)
