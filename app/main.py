@@ -1,5 +1,6 @@
 """The web application: the only place where the parts are wired together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -19,10 +20,12 @@ from app.api import (
     health,
     openapi,
     order,
+    privacy,
     store,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
+from app.services.auditing import AccessLog
 from app.settings import Settings
 
 
@@ -46,9 +49,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             application_name="bps-api",
         )
         in_use.set_function(app.state.database.connections_in_use)
+        auditing = asyncio.create_task(app.state.access_log.run(app.state.database))
         try:
             yield
         finally:
+            app.state.access_log.stop()
+            await auditing
             await app.state.database.close()
 
     app = FastAPI(
@@ -60,11 +66,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.registry = registry
+    app.state.access_log = AccessLog()
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, order, customer, store, analytics, admin, health):
+    for part in (batch, privacy, order, customer, store, analytics, admin, health):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app

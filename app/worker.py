@@ -19,7 +19,8 @@ from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.repositories.job import queue_queries
-from app.services import maintenance, scoring, tenancy
+from app.services import auditing, maintenance, scoring, tenancy
+from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +132,15 @@ async def _request_due_runs(database: Database) -> None:
 
 async def _maintain(database: Database) -> None:
     async with database.transaction() as connection:
-        await maintenance.make_partitions_ahead(connection, datetime.now(UTC).date())
+        today = datetime.now(UTC).date()
+        await maintenance.make_partitions_ahead(connection, today)
+        await auditing.forget_old_reads(connection, today)
         tenants = await tenancy.list_tenants(connection)
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
+        async with database.tenant_transaction(tenant.id) as connection:
+            await find_duplicates(connection, tenant)
 
 
 async def _end(queue: PgQueuer, stopping: asyncio.Event) -> None:

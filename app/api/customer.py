@@ -13,9 +13,10 @@ from app.api.route import router as routes
 from app.api.schemas.customer import EXAMPLE, CustomerView
 from app.domain import search
 from app.domain.access import Scope
-from app.domain.errors import Forbidden
+from app.domain.errors import Forbidden, NotFound
 from app.domain.privacy import FULL, Disclosure
 from app.repositories import customer as customers
+from app.repositories import former
 from app.repositories.customer import CustomerFilter
 from app.services import ingestion
 from app.services.records import CustomerPatch, CustomerRecord
@@ -121,7 +122,12 @@ async def change_customer(
     With `updatedAt`, a change older than the last one is refused with 409.
     """
     await ingestion.change_customer(connection, caller.tenant, id, patch, actor=caller.key_id)
-    return await _view(caller, connection, id)
+    try:
+        return await _view(caller, connection, id)
+    except NotFound:
+        # A former id: the change went to the customer into whom its own was merged.
+        present_id = await former.find_present_id(connection, caller.tenant.id, id)
+        return await _view(caller, connection, present_id or id)
 
 
 async def _view(

@@ -42,8 +42,7 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 async def _connection(request: Request) -> db.Connection:
-    admitted: Admitted = request.scope[_ADMITTED]
-    return admitted.connection
+    return admitted_connection(request)
 
 
 #: The request's connection, which sees and writes the caller's tenant only. Behind a route that
@@ -74,6 +73,12 @@ def admitted_caller(request: Request) -> Caller:
     """Who sent the request that `admit` let in."""
     admitted: Admitted = request.scope[_ADMITTED]
     return admitted.caller
+
+
+def admitted_connection(request: Request) -> db.Connection:
+    """The connection of a request that `admit` let in."""
+    admitted: Admitted = request.scope[_ADMITTED]
+    return admitted.connection
 
 
 def caller_of(request: Request) -> Caller:

@@ -25,11 +25,12 @@ from app.database import Connection, Database
 from app.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from app.domain.money import decimals, to_minor
 from app.domain.order import MAX_AHEAD, OrderStatus
+from app.domain.privacy import erased_reason
 from app.domain.search import terms
 from app.domain.tenant import Tenant
 from app.repositories import customer as customers
+from app.repositories import former, statistics
 from app.repositories import order as orders
-from app.repositories import statistics
 from app.repositories import store as stores
 from app.repositories.customer import ChangedCustomer, NewCustomer, References
 from app.repositories.order import IncomingItem, IncomingOrder, Locked, Upserted
@@ -265,12 +266,18 @@ async def record_staged_orders(
     """
     async with database.tenant_transaction(tenant.id) as connection:
         await orders.stage(connection, tenant.id, list(incoming.values()))
+        await orders.redirect_staged(connection, tenant.id)
         if create_customers:
             unknown = await orders.list_staged_without_customer(connection, tenant.id)
             await _create_customers_of(
                 connection, tenant, [incoming[order_id] for order_id in unknown], actor
             )
         staged = await orders.upsert_staged(connection, tenant.id)
+        without_customer = await _without_customer(
+            connection,
+            tenant,
+            {each: incoming[each].customer_id for each in staged.without_customer},
+        )
     if staged.left_customers:
         # Nothing of theirs tells the run any more that they changed. Not in the transaction above,
         # which must not wait for a customer while others wait for its orders.
@@ -284,7 +291,7 @@ async def record_staged_orders(
             stale=staged.stale,
         ),
         {
-            **dict.fromkeys(staged.without_customer, _NO_CUSTOMER),
+            **without_customer,
             **dict.fromkeys(staged.without_store, _NO_STORE),
         },
     )
@@ -383,6 +390,19 @@ async def _write(
             order_ids=None if staged else list(incoming),
         )
         refused = _refer_to_nothing(incoming.values(), locked)
+        merged = await _explain_missing(connection, tenant, incoming, locked, refused)
+        if merged:
+            await savepoint.rollback()
+            if staged:
+                await orders.redirect_staged(connection, tenant.id)
+            incoming = {
+                order.id: order._replace(
+                    customer_id=merged.get(order.customer_id, order.customer_id)
+                )
+                for order in incoming.values()
+            }
+            customer_ids = {merged.get(each, each) for each in customer_ids}
+            continue
         known = [order for order in incoming.values() if order.id not in refused]
         if not known:
             await savepoint.commit()
@@ -399,6 +419,47 @@ async def _write(
         await savepoint.rollback()
         customer_ids.update(locked.customers)
     raise Conflict("The orders keep moving between customers; send them again.")
+
+
+async def _explain_missing(
+    connection: Connection,
+    tenant: Tenant,
+    incoming: Mapping[str, IncomingOrder],
+    locked: Locked,
+    refused: dict[str, ItemError],
+) -> Mapping[str, str]:
+    """The present ids of customers who were merged, by former id; erased ones get a reason."""
+    missing = {
+        order_id: incoming[order_id].customer_id
+        for order_id in refused
+        if incoming[order_id].customer_id not in locked.customers
+    }
+    if not missing:
+        return {}
+    gone = await former.find_former(connection, tenant.id, set(missing.values()))
+    for order_id, customer_id in missing.items():
+        if customer_id in gone.erased:
+            refused[order_id] = _erased("/customerId", gone.erased[customer_id])
+    return gone.merged
+
+
+async def _without_customer(
+    connection: Connection, tenant: Tenant, customer_ids: Mapping[str, str]
+) -> dict[str, ItemError]:
+    """Why orders have no customer; `customer_ids` has the customer's id by the order's."""
+    if not customer_ids:
+        return {}
+    gone = await former.find_former(connection, tenant.id, set(customer_ids.values()))
+    return {
+        order_id: _erased("/customerId", gone.erased[customer_id])
+        if customer_id in gone.erased
+        else _NO_CUSTOMER
+        for order_id, customer_id in customer_ids.items()
+    }
+
+
+def _erased(pointer: str, erased_at: datetime) -> ItemError:
+    return ItemError(pointer, erased_reason(erased_at))
 
 
 def _refer_to_nothing(incoming: Iterable[IncomingOrder], locked: Locked) -> dict[str, ItemError]:
@@ -522,8 +583,11 @@ async def record_customers(
     earlier record of the batch brings.
     """
     outcomes: dict[int, ItemOutcome] = {}
+    records = await _with_present_ids(connection, tenant, records, outcomes)
     stated: dict[str, tuple[int, CustomerRecord]] = {}
     for index, record in enumerate(records):
+        if index in outcomes:
+            continue
         if record.id in stated:
             error = ItemError(
                 "/id", f"occurs at index {stated[record.id][0]} of this batch already"
@@ -553,6 +617,43 @@ async def record_customers(
     return [outcomes[index] for index in range(len(records))]
 
 
+async def _with_present_ids(
+    connection: Connection,
+    tenant: Tenant,
+    records: Sequence[CustomerRecord],
+    outcomes: dict[int, ItemOutcome],
+) -> list[CustomerRecord]:
+    """The records with the ids that merged customers have now; those of erased ones are refused."""
+    referrers = [record.referred_by_customer_id for record in records]
+    gone = await former.find_former(
+        connection,
+        tenant.id,
+        {record.id for record in records} | {each for each in referrers if each is not None},
+    )
+    if not gone.merged and not gone.erased:
+        return list(records)
+    present: list[CustomerRecord] = []
+    for index, record in enumerate(records):
+        named = {"/id": record.id, "/referredByCustomerId": record.referred_by_customer_id}
+        for pointer, identity in named.items():
+            if identity is not None and identity in gone.erased:
+                error = _erased(pointer, gone.erased[identity])
+                outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
+                break
+        changes = {
+            name: gone.merged[identity]
+            for name in ("id", "referred_by_customer_id")
+            if (identity := getattr(record, name)) in gone.merged
+        }
+        fields = record.model_fields_set | {"id"}
+        present.append(
+            CustomerRecord.model_construct(fields, **{**dict(record), **changes})
+            if changes
+            else record
+        )
+    return present
+
+
 async def create_customer(
     connection: Connection, tenant: Tenant, record: CustomerRecord, *, actor: str | None
 ) -> None:
@@ -578,7 +679,10 @@ async def change_customer(
         connection, tenant.id, customer_ids=[customer_id], store_ids=[], codes=[]
     )
     if customer_id not in found.customers:
-        raise NotFound("customer", customer_id)
+        present_id = await former.find_present_id(connection, tenant.id, customer_id)
+        if present_id is None:
+            raise NotFound("customer", customer_id)
+        customer_id = present_id
     record = CustomerRecord.model_construct(
         patch.model_fields_set | {"id"}, **{**dict(patch), "id": customer_id}
     )

@@ -93,26 +93,23 @@ END $$;
 CREATE FUNCTION refuse_former_customers() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    tenant integer;
+    tenant integer := nullif(current_setting('app.tenant_id', true), '')::integer;
 BEGIN
-    FOR tenant IN SELECT DISTINCT tenant_id FROM now_there LOOP
-        IF EXISTS (SELECT FROM erasures e WHERE e.tenant_id = tenant)
-           AND EXISTS (SELECT FROM erased_among(
-               tenant, (SELECT array_agg(n.id) FROM now_there n WHERE n.tenant_id = tenant)
-           ))
-        THEN
-            RAISE serialization_failure USING MESSAGE = 'a customer to be added was erased';
-        END IF;
-        IF EXISTS (SELECT FROM customer_aliases a WHERE a.tenant_id = tenant)
-           AND EXISTS (
-               SELECT FROM now_there n
-               JOIN customer_aliases a ON a.tenant_id = tenant AND a.id = n.id
-               WHERE n.tenant_id = tenant
-           )
-        THEN
-            RAISE serialization_failure USING MESSAGE = 'a customer to be added was merged';
-        END IF;
-    END LOOP;
+    IF EXISTS (SELECT FROM erasures e WHERE e.tenant_id = tenant)
+       AND EXISTS (
+           SELECT FROM erased_among(tenant, (SELECT array_agg(n.id) FROM now_there n))
+       )
+    THEN
+        RAISE serialization_failure USING MESSAGE = 'a customer to be added was erased';
+    END IF;
+    IF EXISTS (SELECT FROM customer_aliases a WHERE a.tenant_id = tenant)
+       AND EXISTS (
+           SELECT FROM now_there n
+           JOIN customer_aliases a ON a.tenant_id = tenant AND a.id = n.id
+       )
+    THEN
+        RAISE serialization_failure USING MESSAGE = 'a customer to be added was merged';
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER customers_refuse_former AFTER INSERT ON customers

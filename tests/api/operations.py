@@ -72,13 +72,32 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_orders": Example(path=_CUSTOMER),
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
+    "list_duplicates": Example(),
+    "erase_customer": Example(path=_CUSTOMER),
+    "merge_customer": Example(path=_CUSTOMER, json={"duplicateId": "cus-twin"}),
+    "list_erasures": Example(),
+    "list_accesses": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),
 }
 
 
 async def furnish(database: Database, tenant: Tenant) -> None:
     """Give `tenant` one of everything that the examples name."""
-    await make_customer(database, tenant, "cus-mark", name="Ratna Widjajakusuma")
+    await make_customer(
+        database,
+        tenant,
+        "cus-mark",
+        name="Ratna Widjajakusuma",
+        code="CODE-0b8f2c52",
+        email="ratna@0b8f2c52.example",
+        phone="+62 811 7654 3210",
+        last_known_latitude=-6.2145123,
+        last_known_longitude=106.8451234,
+        community_tags=["tag-0b8f2c52"],
+    )
+    await make_customer(
+        database, tenant, "cus-twin", name="Ratna Widjajakusuma", email="ratna@0b8f2c52.example"
+    )
     await make_order(database, tenant, "cus-mark", "ord-mark")
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
