@@ -29,7 +29,7 @@ from app.domain.behaviour import (
 )
 from app.domain.feedback import FeedbackKind
 from app.domain.order import OrderStatus
-from app.scoring.functions import days_between, smallest
+from app.scoring.functions import date_part, days_between, smallest
 from app.scoring.relations import (
     WRITTEN,
     contacts,
@@ -83,9 +83,16 @@ def _order_totals() -> Table:
         "discounted_orders": o.count(where=counted & (o.discount_amount > 0)),
         "items_bought": o.item_count.sum(where=counted),
         "orders_with_items": o.item_count.count(where=counted),
-        # The store of the order of the earliest second, of equals the one recorded first.
+        # When, which and where the first one was; of equally early ones the one recorded first.
         "first_order_place": smallest(
-            ibis.array([o.ordered_at.epoch_seconds(), o.sk, o.store_sk]), where=counted
+            ibis.array(
+                [
+                    date_part("epoch", o.ordered_at),
+                    o.sk.cast("float64"),
+                    o.store_sk.cast("float64"),
+                ]
+            ),
+            where=counted,
         ),
         "first_order_local_180d": o.local_at.min(where=counted & _since(o, "180d")),
     }
@@ -251,7 +258,7 @@ def customer_features(periods: Table) -> Table:
         "preferred_contact_channel",
         "satisfaction_at",
         first_order_day=t.first_order_local.date(),
-        first_store_sk=t.first_order_place[2],
+        first_store_sk=t.first_order_place[2].cast("int64"),
         response_rate=t.responses.cast("float64") / t.contacts.nullif(0),
         satisfaction_score=t.ratings.cast("float64") / t.ratings_given.nullif(0),
         order_value=order_value,

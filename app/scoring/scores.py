@@ -556,8 +556,4 @@ def _external_scores(t: Table, profile: Profile) -> Column:
     """The groups that came from outside and stay; recommended products are nobody's but theirs."""
     if profile.keeps_external_scores:
         return t.external_scores
-    return ibis.ifelse(
-        t.external_scores.contains("products"),
-        ibis.array(["products"]),
-        ibis.literal([], "array<string>"),
-    )
+    return t.external_scores.filter(lambda group: group == "products")
