@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
 from app.api.dependencies import SLASH_IN_ID, caller_of
+from app.api.pagination import Page
 from app.domain.access import Scope
 from app.services.auditing import AccessLog, Read, write_export
 
@@ -18,11 +19,17 @@ _TRUE = frozenset({"true", "1", "on", "yes", "t", "y"})
 _CUSTOMER_PARAMETERS = ("customerId", "customer_id", "id")
 
 _shown: ContextVar[int] = ContextVar("customers_shown", default=1)
+_about: ContextVar[str | None] = ContextVar("customer_shown", default=None)
 
 
 def note_shown(customers: int) -> None:
-    """Say how many customers the answer of this request shows, where its items do not."""
+    """Say how many customers the answer of this request shows, where it is no page of them."""
     _shown.set(customers)
+
+
+def note_subject(customer_id: str) -> None:
+    """Say whom the answer of this request is about, where the path does not."""
+    _about.set(customer_id)
 
 
 def shows_customers(dependant: Dependant) -> bool:
@@ -33,14 +40,15 @@ def shows_customers(dependant: Dependant) -> bool:
 
 
 def counted(endpoint: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """`endpoint`, which leaves the number of its answer's items for `note_read`."""
+    """`endpoint`, which leaves the number of customers on its page for `note_read`."""
 
     @wraps(endpoint)
     async def count(*args: Any, **kwargs: Any) -> Any:
+        _shown.set(1)
+        _about.set(None)
         answer = await endpoint(*args, **kwargs)
-        items = getattr(answer, "items", None)
-        if isinstance(items, list | tuple):
-            _shown.set(len(items))
+        if isinstance(answer, Page):
+            _shown.set(len(answer.items))
         return answer
 
     return count
@@ -60,7 +68,7 @@ async def write_before_export(request: Request, path: str, operation: str) -> No
 def _read(request: Request, path: str, operation: str, customers: int) -> Read:
     caller = caller_of(request)
     asked = request.query_params.get("anonymize", "").lower() in _TRUE
-    subject = _subject(request, path)
+    subject = _about.get() or _subject(request, path)
     return Read(
         datetime.now(UTC),
         caller.tenant.id,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Body, Response
 
+from app.api.audit import note_subject
 from app.api.batch import CreateCustomers
 from app.api.dependencies import Caller, Connection, PathId, requires
 from app.api.disclosure import Disclosed
@@ -13,7 +14,6 @@ from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encod
 from app.api.route import router as routes
 from app.api.schemas.order import EXAMPLE, OrderSummary, OrderView
 from app.domain.access import Scope
-from app.domain.privacy import FULL, Disclosure
 from app.repositories import customer as customers
 from app.repositories import order as orders
 from app.services.ingestion import change_order, create_or_replace_order
@@ -57,7 +57,9 @@ async def get_order(
     id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
 ) -> OrderView:
     """One order with its items."""
-    return await _view(connection, caller, id, disclosure)
+    order = await orders.get(connection, caller.tenant.id, id)
+    note_subject(order.customer_id)
+    return OrderView.of(order, caller.tenant.currency, disclosure)
 
 
 @router.patch("/api/orders/{id}")
@@ -108,8 +110,6 @@ def _position(cursor: str | None) -> tuple[datetime, int]:
     return ordered_at, sk
 
 
-async def _view(
-    connection: Connection, caller: Caller, order_id: str, disclosure: Disclosure = FULL
-) -> OrderView:
+async def _view(connection: Connection, caller: Caller, order_id: str) -> OrderView:
     order = await orders.get(connection, caller.tenant.id, order_id)
-    return OrderView.of(order, caller.tenant.currency, disclosure)
+    return OrderView.of(order, caller.tenant.currency)

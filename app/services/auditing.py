@@ -79,10 +79,14 @@ class AccessLog:
         while not self._stopping:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), FLUSH_SECONDS)
-            try:
-                await self.flush(database)
-            except Exception:
-                log.exception("reads could not be written to the audit trail")
+            await self._flush_or_report(database)
+        await self._flush_or_report(database)
+
+    async def _flush_or_report(self, database: Database) -> None:
+        try:
+            await self.flush(database)
+        except Exception:
+            log.exception("reads could not be written to the audit trail")
 
     def stop(self) -> None:
         """Let `run` end after everything was written."""
