@@ -89,6 +89,16 @@ async def refresh(connection: AsyncConnection, tenant_id: int, weights: Mapping[
     await connection.exec_driver_sql(_REFRESH, (tenant_id, json.dumps(dict(weights))))
 
 
+_CHANGED = text("""
+    SELECT EXISTS (SELECT FROM customers WHERE tenant_id = :tenant_id AND updated_at > :since)
+""")
+
+
+async def has_changed(connection: AsyncConnection, tenant_id: int, since: datetime) -> bool:
+    """Whether a customer of the tenant was added or changed after `since`."""
+    return bool(await connection.scalar(_CHANGED, {"tenant_id": tenant_id, "since": since}))
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One of a pair."""

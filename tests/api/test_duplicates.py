@@ -1,5 +1,6 @@
 """Pairs of customers who may be one person."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -146,3 +147,15 @@ async def test_a_cursor_of_another_list_is_refused(
     for cursor in ("WzFd", "Wzk5OTk5OTksMSwxXQ"):
         answer = await client.get("/api/customers/duplicates", params={"cursor": cursor})
         assert answer.status_code == 400
+
+
+async def test_nothing_is_compared_again_where_nothing_has_changed(
+    database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "a")
+    now = datetime.now(UTC)
+    async with database.tenant_transaction(tenant.id) as connection:
+        later = now + timedelta(minutes=5)
+        assert not await find_duplicates(connection, tenant, changed_since=later)
+        earlier = now - timedelta(minutes=5)
+        assert await find_duplicates(connection, tenant, changed_since=earlier)
