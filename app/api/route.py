@@ -61,7 +61,7 @@ class Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
         super().__init__(path, audit.counted(endpoint), **options)
-        self.responses = {**problems(*self._refusals()), **self.responses}
+        self.responses = {**problems(*self._refusals()), **self._pointer(), **self.responses}
         self.openapi_extra = {**self._extra(), **(self.openapi_extra or {})}
 
     def get_route_handler(self) -> Handler:
@@ -135,6 +135,26 @@ class Route(APIRoute):
             status_code=301,
             headers={"Location": f"{path}?{query}" if query else path},
         )
+
+    def _pointer(self) -> dict[int | str, dict[str, Any]]:
+        """The answer under the id of a customer who was merged into another."""
+        if "GET" not in (self.methods or ()) or not self.path.startswith("/api/customers/{"):
+            return {}
+        return {
+            301: {
+                "description": "The customer was merged into the one at `Location`.",
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["mergedInto"],
+                            "properties": {"mergedInto": {"type": "string"}},
+                        },
+                        "example": {"mergedInto": "cus-123"},
+                    }
+                },
+            }
+        }
 
     def _refusals(self) -> list[int]:
         """The statuses that this route may refuse with because of what it has in common."""
