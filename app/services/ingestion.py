@@ -25,7 +25,6 @@ from app.database import Connection, Database
 from app.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from app.domain.money import decimals, to_minor
 from app.domain.order import MAX_AHEAD, OrderStatus
-from app.domain.privacy import erased_reason
 from app.domain.search import terms
 from app.domain.tenant import Tenant
 from app.repositories import customer as customers
@@ -34,6 +33,7 @@ from app.repositories import order as orders
 from app.repositories import store as stores
 from app.repositories.customer import ChangedCustomer, NewCustomer, References
 from app.repositories.order import IncomingItem, IncomingOrder, Locked, Upserted
+from app.services.former_ids import Missing, explain_missing, with_present_ids
 from app.services.records import (
     CustomerAttributes,
     CustomerPatch,
@@ -273,10 +273,10 @@ async def record_staged_orders(
                 connection, tenant, [incoming[order_id] for order_id in unknown], actor
             )
         staged = await orders.upsert_staged(connection, tenant.id)
-        without_customer = await _without_customer(
+        missing = await explain_missing(
             connection,
             tenant,
-            {each: incoming[each].customer_id for each in staged.without_customer},
+            {incoming[order_id].customer_id for order_id in staged.without_customer},
         )
     if staged.left_customers:
         # Nothing of theirs tells the run any more that they changed. Not in the transaction above,
@@ -291,7 +291,10 @@ async def record_staged_orders(
             stale=staged.stale,
         ),
         {
-            **without_customer,
+            **{
+                order_id: _no_customer(incoming[order_id], missing)
+                for order_id in staged.without_customer
+            },
             **dict.fromkeys(staged.without_store, _NO_STORE),
         },
     )
@@ -389,20 +392,20 @@ async def _write(
             store_ids=list({order.store_id for order in incoming.values() if order.store_id}),
             order_ids=None if staged else list(incoming),
         )
-        refused = _refer_to_nothing(incoming.values(), locked)
-        merged = await _explain_missing(connection, tenant, incoming, locked, refused)
-        if merged:
+        missing = await explain_missing(connection, tenant, customer_ids - locked.customers.keys())
+        if missing.merged:
             await savepoint.rollback()
             if staged:
                 await orders.redirect_staged(connection, tenant.id)
             incoming = {
                 order.id: order._replace(
-                    customer_id=merged.get(order.customer_id, order.customer_id)
+                    customer_id=missing.merged.get(order.customer_id, order.customer_id)
                 )
                 for order in incoming.values()
             }
-            customer_ids = {merged.get(each, each) for each in customer_ids}
+            customer_ids = {missing.merged.get(each, each) for each in customer_ids}
             continue
+        refused = _refer_to_nothing(incoming.values(), locked, missing)
         known = [order for order in incoming.values() if order.id not in refused]
         if not known:
             await savepoint.commit()
@@ -421,52 +424,18 @@ async def _write(
     raise Conflict("The orders keep moving between customers; send them again.")
 
 
-async def _explain_missing(
-    connection: Connection,
-    tenant: Tenant,
-    incoming: Mapping[str, IncomingOrder],
-    locked: Locked,
-    refused: dict[str, ItemError],
-) -> Mapping[str, str]:
-    """The present ids of customers who were merged, by former id; erased ones get a reason."""
-    missing = {
-        order_id: incoming[order_id].customer_id
-        for order_id in refused
-        if incoming[order_id].customer_id not in locked.customers
-    }
-    if not missing:
-        return {}
-    gone = await former.find_former(connection, tenant.id, set(missing.values()))
-    for order_id, customer_id in missing.items():
-        if customer_id in gone.erased:
-            refused[order_id] = _erased("/customerId", gone.erased[customer_id])
-    return gone.merged
+def _no_customer(order: IncomingOrder, missing: Missing) -> ItemError:
+    reason = missing.erased.get(order.customer_id)
+    return _NO_CUSTOMER if reason is None else ItemError(_NO_CUSTOMER.pointer, reason)
 
 
-async def _without_customer(
-    connection: Connection, tenant: Tenant, customer_ids: Mapping[str, str]
+def _refer_to_nothing(
+    incoming: Iterable[IncomingOrder], locked: Locked, missing: Missing
 ) -> dict[str, ItemError]:
-    """Why orders have no customer; `customer_ids` has the customer's id by the order's."""
-    if not customer_ids:
-        return {}
-    gone = await former.find_former(connection, tenant.id, set(customer_ids.values()))
-    return {
-        order_id: _erased("/customerId", gone.erased[customer_id])
-        if customer_id in gone.erased
-        else _NO_CUSTOMER
-        for order_id, customer_id in customer_ids.items()
-    }
-
-
-def _erased(pointer: str, erased_at: datetime) -> ItemError:
-    return ItemError(pointer, erased_reason(erased_at))
-
-
-def _refer_to_nothing(incoming: Iterable[IncomingOrder], locked: Locked) -> dict[str, ItemError]:
     refused: dict[str, ItemError] = {}
     for order in incoming:
         if order.customer_id not in locked.customers:
-            refused[order.id] = _NO_CUSTOMER
+            refused[order.id] = _no_customer(order, missing)
         elif order.store_id is not None and order.store_id not in locked.stores:
             refused[order.id] = _NO_STORE
     return refused
@@ -583,10 +552,12 @@ async def record_customers(
     earlier record of the batch brings.
     """
     outcomes: dict[int, ItemOutcome] = {}
-    records = await _with_present_ids(connection, tenant, records, outcomes)
+    records, refused = await with_present_ids(connection, tenant, records)
     stated: dict[str, tuple[int, CustomerRecord]] = {}
     for index, record in enumerate(records):
-        if index in outcomes:
+        if index in refused:
+            error = ItemError(*refused[index])
+            outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
             continue
         if record.id in stated:
             error = ItemError(
@@ -615,43 +586,6 @@ async def record_customers(
         status = "created" if identity in created else newer
         outcomes[index] = ItemOutcome(index, identity, status)
     return [outcomes[index] for index in range(len(records))]
-
-
-async def _with_present_ids(
-    connection: Connection,
-    tenant: Tenant,
-    records: Sequence[CustomerRecord],
-    outcomes: dict[int, ItemOutcome],
-) -> list[CustomerRecord]:
-    """The records with the ids that merged customers have now; those of erased ones are refused."""
-    referrers = [record.referred_by_customer_id for record in records]
-    gone = await former.find_former(
-        connection,
-        tenant.id,
-        {record.id for record in records} | {each for each in referrers if each is not None},
-    )
-    if not gone.merged and not gone.erased:
-        return list(records)
-    present: list[CustomerRecord] = []
-    for index, record in enumerate(records):
-        named = {"/id": record.id, "/referredByCustomerId": record.referred_by_customer_id}
-        for pointer, identity in named.items():
-            if identity is not None and identity in gone.erased:
-                error = _erased(pointer, gone.erased[identity])
-                outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
-                break
-        changes = {
-            name: gone.merged[identity]
-            for name in ("id", "referred_by_customer_id")
-            if (identity := getattr(record, name)) in gone.merged
-        }
-        fields = record.model_fields_set | {"id"}
-        present.append(
-            CustomerRecord.model_construct(fields, **{**dict(record), **changes})
-            if changes
-            else record
-        )
-    return present
 
 
 async def create_customer(
