@@ -18,10 +18,15 @@ from app.api import (
     customer,
     errors,
     health,
+    insight,
+    journey,
     openapi,
     order,
     privacy,
+    referral,
+    sanity,
     store,
+    venue,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
@@ -71,7 +76,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, privacy, order, customer, store, analytics, admin, health):
+    for part in (
+        batch,
+        privacy,
+        order,
+        venue,
+        customer,
+        store,
+        analytics,
+        admin,
+        health,
+        insight,
+        journey,
+        referral,
+        sanity,
+    ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app
