@@ -1,5 +1,6 @@
 """The web application: the only place where the parts are wired together."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from app.api import (
     journey,
     openapi,
     order,
+    privacy,
     referral,
     sanity,
     score,
@@ -32,6 +34,7 @@ from app.api import (
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
+from app.services.auditing import AccessLog
 from app.settings import Settings
 
 
@@ -58,9 +61,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # What is there by now stays: the collector need not walk it for every few thousand items
         # of a long body, which took it longer than parsing them.
         gc.freeze()
+        auditing = asyncio.create_task(app.state.access_log.run(app.state.database))
         try:
             yield
         finally:
+            app.state.access_log.stop()
+            await auditing
             await app.state.database.close()
 
     app = FastAPI(
@@ -72,11 +78,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.registry = registry
+    app.state.access_log = AccessLog()
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
     for part in (
+        privacy,
         order,
         venue,  # before the customers, whose ids would match it
         customer,

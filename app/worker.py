@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import signal
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -20,12 +20,16 @@ from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import maintenance, sanity, scoring, tenancy
+from app.services import auditing, maintenance, sanity, scoring, tenancy
+from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
 
 #: A run keeps one core of the database busy; two leave room for the requests.
 CONCURRENT_RUNS = 2
+
+#: Customers are compared each hour if one has changed in this time.
+_COMPARED_AGAIN = timedelta(minutes=75)
 
 RECONNECT_SECONDS = (1, 2, 5, 10, 30)
 
@@ -72,6 +76,7 @@ async def _work(database_url: str, stopping: asyncio.Event) -> None:
             await _maintain(database)
             queue = _queue(database, AsyncpgPoolDriver(pool))
             ending = asyncio.create_task(_end(queue, stopping))
+            comparing = asyncio.create_task(_find_first_duplicates(database))
             try:
                 await queue.run(
                     batch_size=1,
@@ -80,6 +85,8 @@ async def _work(database_url: str, stopping: asyncio.Event) -> None:
                 )
             finally:
                 ending.cancel()
+                comparing.cancel()
+                await asyncio.wait([comparing])
     finally:
         await database.close()
 
@@ -98,6 +105,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     @queue.schedule("maintain", "30 * * * *")
     async def maintain(_: Schedule) -> None:
         await _maintain(database)
+
+    @queue.schedule("find_duplicates", "45 * * * *")
+    async def find_duplicates_of_the_hour(_: Schedule) -> None:
+        await _find_duplicates(database, datetime.now(UTC) - _COMPARED_AGAIN)
 
     return queue
 
@@ -150,11 +161,29 @@ async def _request_due_runs(database: Database) -> None:
 
 async def _maintain(database: Database) -> None:
     async with database.transaction() as connection:
-        await maintenance.make_partitions_ahead(connection, datetime.now(UTC).date())
+        today = datetime.now(UTC).date()
+        await maintenance.make_partitions_ahead(connection, today)
+        await auditing.forget_old_reads(connection, today)
         tenants = await tenancy.list_tenants(connection)
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
+
+
+async def _find_duplicates(database: Database, changed_since: datetime | None = None) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await find_duplicates(connection, tenant, changed_since=changed_since)
+
+
+async def _find_first_duplicates(database: Database) -> None:
+    """Find what has changed while no worker was there, without keeping the queue waiting."""
+    try:
+        await _find_duplicates(database)
+    except Exception:
+        log.exception("duplicates were not looked for; the next hour tries again")
 
 
 async def _end(queue: PgQueuer, stopping: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Query
 
 from app.api.dependencies import Caller, Connection, PathId, requires
+from app.api.disclosure import Disclosed
 from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encode, page_of
 from app.api.route import router as routes
 from app.api.schemas.analytics import (
@@ -29,10 +30,12 @@ Scorer = Annotated[Caller, requires(Scope.SCORES_WRITE)]
 
 
 @router.get("/api/customers/{id}/profile")
-async def get_customer_profile(id: PathId, caller: Reader, connection: Connection) -> ProfileView:
+async def get_customer_profile(
+    id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
+) -> ProfileView:
     """The 360-degree view: who the customer is, what happened, and every score with its reasons."""
     profile = await analytics.get_profile(connection, caller.tenant.id, id)
-    return ProfileView.of(profile, caller.tenant, datetime.now(UTC))
+    return ProfileView.of(profile, caller.tenant, datetime.now(UTC), disclosure)
 
 
 @router.get("/api/analytics/segments")
@@ -53,6 +56,7 @@ async def get_rfm_distribution(caller: Analyst, connection: Connection) -> RfmDi
 async def list_at_risk(
     caller: Analyst,
     connection: Connection,
+    disclosure: Disclosed,
     min_score: Annotated[
         float | None,
         Query(alias="minScore", ge=0, le=1, description="Lowest churn score.", examples=[0.6]),
@@ -80,7 +84,7 @@ async def list_at_risk(
         found, limit, lambda customer: encode(customer.value_at_risk, customer.sk)
     )
     return Page(
-        items=[AtRiskView.of(customer, caller.tenant) for customer in shown],
+        items=[AtRiskView.of(customer, caller.tenant, disclosure) for customer in shown],
         next_cursor=next_cursor,
     )
 

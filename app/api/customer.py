@@ -8,6 +8,7 @@ from fastapi import Body, Query, Request, Response
 
 from app.api.batch import Batch, Results, answer_batch, batch_route
 from app.api.dependencies import Caller, Connection, DatabaseAccess, PathId, admits, requires
+from app.api.disclosure import Disclosed
 from app.api.errors import bad_parameter, problems
 from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_sk, encode, page_of
 from app.api.route import router as routes
@@ -15,8 +16,11 @@ from app.api.schemas.customer import EXAMPLE, CustomerView
 from app.database import Connection as Transaction
 from app.domain import search
 from app.domain.access import Scope
+from app.domain.errors import Forbidden, NotFound
+from app.domain.privacy import FULL, Disclosure
 from app.domain.tenant import Tenant
 from app.repositories import customer as customers
+from app.repositories import former
 from app.repositories.customer import CustomerFilter
 from app.services import customer_records
 from app.services.outcomes import ItemOutcome
@@ -67,6 +71,7 @@ async def record_customer_batch(
 async def list_customers(
     caller: Reader,
     connection: Connection,
+    disclosure: Disclosed,
     q: Annotated[
         str | None,
         Query(
@@ -90,6 +95,11 @@ async def list_customers(
     cursor: Cursor = None,
 ) -> Page[CustomerView]:
     """Find customers, in the order in which they were first recorded."""
+    if q is not None and Scope.CUSTOMERS_ANONYMIZED in caller.scopes:
+        raise Forbidden(
+            "A key with the scope customers:anonymized cannot search by q: a name or a telephone "
+            "number that finds a pseudonym would undo it."
+        )
     words = search.words(q or "")
     if len(words) > _MOST_WORDS:
         raise bad_parameter("query", "q", f"may have {_MOST_WORDS} words at most")
@@ -110,15 +120,17 @@ async def list_customers(
     )
     shown, next_cursor = page_of(found, limit, lambda customer: encode(customer.sk))
     return Page(
-        items=[CustomerView.of(customer, caller.tenant.currency) for customer in shown],
+        items=[CustomerView.of(customer, caller.tenant.currency, disclosure) for customer in shown],
         next_cursor=next_cursor,
     )
 
 
 @router.get("/{id}")
-async def get_customer(id: PathId, caller: Reader, connection: Connection) -> CustomerView:
+async def get_customer(
+    id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
+) -> CustomerView:
     """One customer with every declared attribute."""
-    return await _view(caller, connection, id)
+    return await _view(caller, connection, id, disclosure)
 
 
 @router.patch("/{id}", responses=problems(409))
@@ -137,9 +149,16 @@ async def change_customer(
     await customer_records.change_customer(
         connection, caller.tenant, id, patch, actor=caller.key_id
     )
-    return await _view(caller, connection, id)
+    try:
+        return await _view(caller, connection, id)
+    except NotFound:
+        # A former id: the change went to the customer into whom its own was merged.
+        present_id = await former.find_present_id(connection, caller.tenant.id, id)
+        return await _view(caller, connection, present_id or id)
 
 
-async def _view(caller: Caller, connection: Connection, customer_id: str) -> CustomerView:
+async def _view(
+    caller: Caller, connection: Connection, customer_id: str, disclosure: Disclosure = FULL
+) -> CustomerView:
     customer = await customers.get(connection, caller.tenant.id, customer_id)
-    return CustomerView.of(customer, caller.tenant.currency)
+    return CustomerView.of(customer, caller.tenant.currency, disclosure)

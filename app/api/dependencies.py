@@ -37,12 +37,12 @@ class Admitted:
 
 
 _ADMITTED = "bps.admitted"
+_CALLER = "bps.caller"
 _READING = frozenset({"GET", "HEAD"})
 
 
 async def _connection(request: Request) -> db.Connection:
-    admitted: Admitted = request.scope[_ADMITTED]
-    return admitted.connection
+    return admitted_connection(request)
 
 
 #: The request's connection, which sees and writes the caller's tenant only. Behind a route that
@@ -75,6 +75,18 @@ def admitted_caller(request: Request) -> Caller:
     return admitted.caller
 
 
+def admitted_connection(request: Request) -> db.Connection:
+    """The connection of a request that `admit` let in."""
+    admitted: Admitted = request.scope[_ADMITTED]
+    return admitted.connection
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sent a request that was let in, with a connection of its own or without."""
+    caller: Caller = request.scope[_CALLER]
+    return caller
+
+
 class Admits:
     """`Requires` for a route that opens transactions of its own: its check takes one by itself."""
 
@@ -85,7 +97,11 @@ class Admits:
         presented = presented_key(request)
         async with database.transaction() as connection:
             credential = await tenants.authenticate(connection, presented)
-            return check_credential(presented, credential, self.scope)
+            caller = check_credential(
+                presented, credential, self.scope, writes=request.method not in _READING
+            )
+            request.scope[_CALLER] = caller
+            return caller
 
 
 def requires(scope: Scope) -> object:
@@ -111,20 +127,22 @@ async def admit(request: Request, scope: Scope) -> AsyncIterator[None]:
         opening = (tenants.AUTHENTICATE_READER, presented.id, presented.secret_sha256)
         async with database.reading(*opening) as (connection, row):
             credential = None if row is None else tenants.read_credential(presented, row)
-            caller = check_credential(presented, credential, scope)
+            caller = check_credential(presented, credential, scope, writes=False)
+            request.scope[_CALLER] = caller
             request.scope[_ADMITTED] = Admitted(caller, connection)
             yield
     else:
         async with database.transaction() as connection:
             credential = await tenants.authenticate(connection, presented)
-            caller = check_credential(presented, credential, scope)
+            caller = check_credential(presented, credential, scope, writes=True)
+            request.scope[_CALLER] = caller
             request.scope[_ADMITTED] = Admitted(caller, connection)
             await claim(request, connection, caller.tenant.id)
             yield
 
 
 def check_credential(
-    presented: PresentedKey, credential: Credential | None, scope: Scope
+    presented: PresentedKey, credential: Credential | None, scope: Scope, *, writes: bool
 ) -> Caller:
     """The caller behind a key that holds and covers `scope`. Raises Unauthenticated, Forbidden."""
     if credential is None or not key_holds(
@@ -137,6 +155,8 @@ def check_credential(
         raise Unauthenticated("The API key is unknown, expired or revoked.")
     if scope not in credential.scopes:
         raise Forbidden(f"This needs a key with the scope {scope}.")
+    if writes and Scope.CUSTOMERS_ANONYMIZED in credential.scopes:
+        raise Forbidden("A key with the scope customers:anonymized may only read.")
     return Caller(credential.tenant, credential.key_id, credential.scopes)
 
 

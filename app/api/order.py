@@ -5,8 +5,10 @@ from typing import Annotated
 
 from fastapi import Body, Query, Request, Response
 
+from app.api.audit import note_subject
 from app.api.batch import Batch, Results, answer_batch, batch_route
 from app.api.dependencies import Caller, Connection, DatabaseAccess, PathId, admits, requires
+from app.api.disclosure import Disclosed
 from app.api.pagination import (
     DEFAULT_LIMIT,
     Cursor,
@@ -91,9 +93,13 @@ async def record_order(
 
 
 @router.get("/api/orders/{id}")
-async def get_order(id: PathId, caller: Reader, connection: Connection) -> OrderView:
+async def get_order(
+    id: PathId, caller: Reader, connection: Connection, disclosure: Disclosed
+) -> OrderView:
     """One order with its items."""
-    return await _view(connection, caller, id)
+    order = await orders.get(connection, caller.tenant.id, id)
+    note_subject(order.customer_id)
+    return OrderView.of(order, caller.tenant.currency, disclosure)
 
 
 @router.patch("/api/orders/{id}")
@@ -113,6 +119,7 @@ async def list_customer_orders(
     id: PathId,
     caller: Reader,
     connection: Connection,
+    disclosure: Disclosed,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[OrderSummary]:
@@ -125,7 +132,7 @@ async def list_customer_orders(
         found, limit, lambda order: encode(order.ordered_at.isoformat(), order.sk)
     )
     return Page(
-        items=[OrderSummary.of(order, caller.tenant.currency) for order in shown],
+        items=[OrderSummary.of(order, caller.tenant.currency, disclosure) for order in shown],
         next_cursor=next_cursor,
     )
 

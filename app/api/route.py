@@ -2,17 +2,28 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from app.api import idempotency
+from app.api import audit, idempotency
 from app.api.body import JsonRequest
-from app.api.dependencies import Admits, Requires, admit, presented_key
+from app.api.dependencies import (
+    SLASH_IN_ID,
+    Admits,
+    Requires,
+    admit,
+    admitted_connection,
+    caller_of,
+    presented_key,
+)
 from app.api.errors import UnsupportedMediaType, bad_parameter, problems
 from app.domain.access import Scope
+from app.domain.errors import NotFound
+from app.repositories import former
 
 SECURITY_SCHEMES = {
     "bearer": {
@@ -49,8 +60,8 @@ class Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
-        super().__init__(path, endpoint, **options)
-        self.responses = {**problems(*self._refusals()), **self.responses}
+        super().__init__(path, audit.counted(endpoint), **options)
+        self.responses = {**problems(*self._refusals()), **self._pointer(), **self.responses}
         self.openapi_extra = {**self._extra(), **(self.openapi_extra or {})}
 
     def get_route_handler(self) -> Handler:
@@ -58,6 +69,9 @@ class Route(APIRoute):
         handle = super().get_route_handler()
         scope_needed = self.required_scope
         admits_itself = _guard(self.dependant, Admits) is not None
+        is_read = "GET" in (self.methods or ())
+        tells_of_customers = is_read and audit.shows_customers(self.dependant)
+        path, operation = self.path_format, self.operation_id or ""
         takes_json = self.body_field is not None
 
         async def respond(request: Request) -> Response:
@@ -76,15 +90,71 @@ class Route(APIRoute):
                     await request.json()
             try:
                 if admits_itself:
-                    return await handle(request)
-                async with admit(request, scope_needed):
                     response = await handle(request)
+                    if tells_of_customers and response.status_code < 300:
+                        await audit.write_before_export(request, path, operation)
+                    return response
+                async with admit(request, scope_needed):
+                    try:
+                        response = await handle(request)
+                    except NotFound as missing:
+                        moved = await self._moved(request, missing) if is_read else None
+                        if moved is None:
+                            raise
+                        return moved
+                    if tells_of_customers and response.status_code < 300:
+                        audit.note_read(request, path, operation)
                     await idempotency.keep(request, response)
                     return response
             except idempotency.Replayed as replayed:
                 return replayed.response
 
         return respond
+
+    async def _moved(self, request: Request, missing: NotFound) -> Response | None:
+        """The pointer to the customer into whom the one in the path was merged, if one was.
+
+        Nothing for a key that may not learn ids: the pointer is one.
+        """
+        caller = caller_of(request)
+        if missing.noun != "customer" or Scope.CUSTOMERS_ANONYMIZED in caller.scopes:
+            return None
+        connection = admitted_connection(request)
+        present_id = await former.find_present_id(connection, caller.tenant.id, missing.key)
+        if present_id is None:
+            return None
+        path = self.path_format.format(
+            **{
+                name: quote(present_id if _plain(value) == missing.key else _plain(value), safe="")
+                for name, value in request.scope["path_params"].items()
+            }
+        )
+        query = request.scope["query_string"].decode("latin-1")
+        return JSONResponse(
+            {"mergedInto": present_id},
+            status_code=301,
+            headers={"Location": f"{path}?{query}" if query else path},
+        )
+
+    def _pointer(self) -> dict[int | str, dict[str, Any]]:
+        """The answer under the id of a customer who was merged into another."""
+        if "GET" not in (self.methods or ()) or not self.path.startswith("/api/customers/{"):
+            return {}
+        return {
+            301: {
+                "description": "The customer was merged into the one at `Location`.",
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["mergedInto"],
+                            "properties": {"mergedInto": {"type": "string"}},
+                        },
+                        "example": {"mergedInto": "cus-123"},
+                    }
+                },
+            }
+        }
 
     def _refusals(self) -> list[int]:
         """The statuses that this route may refuse with because of what it has in common."""
@@ -130,6 +200,10 @@ def _guard(dependant: Dependant, *kinds: type[Requires] | type[Admits]) -> Guard
         return dependant.call
     found = (_guard(each, *kinds) for each in dependant.dependencies)
     return next((guard for guard in found if guard is not None), None)
+
+
+def _plain(path_parameter: object) -> str:
+    return str(path_parameter).replace(SLASH_IN_ID, "/")
 
 
 def _check_media_type(request: Request) -> None:

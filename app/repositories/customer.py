@@ -236,6 +236,11 @@ LEFT JOIN LATERAL (
     ORDER BY id LIMIT 1
 ) AS c ON true
 WHERE c.sk IS NULL
+  AND stated.customer_id NOT IN (SELECT id FROM erased_among($1, $2::text[]))
+  AND NOT EXISTS (
+      SELECT FROM customer_aliases a
+      WHERE a.tenant_id = (SELECT $1::integer) AND a.id = stated.customer_id
+  )
 ORDER BY stated.customer_id
 ON CONFLICT (tenant_id, id) DO NOTHING
 RETURNING sk, id
@@ -250,7 +255,8 @@ async def create_missing(
 ) -> list[NewCustomer]:
     """Create the customers of orders, in the order of their ids, where they do not exist.
 
-    `wanted` has a customer and a store for each order; an order of an unknown store brings none.
+    `wanted` has a customer and a store for each order; an order of an unknown store brings none,
+    and neither does one of a customer who was erased or merged into another.
     """
     result = await connection.exec_driver_sql(
         _CREATE_MISSING,

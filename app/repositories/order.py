@@ -300,6 +300,19 @@ async def stage(
     )
 
 
+_REDIRECT_STAGED = """
+UPDATE incoming_orders i SET customer_id = c.id
+FROM customer_aliases a
+JOIN customers c ON c.tenant_id = a.tenant_id AND c.sk = a.customer_sk
+WHERE a.tenant_id = (SELECT $1::integer) AND a.id = i.customer_id
+"""
+
+
+async def redirect_staged(connection: AsyncConnection, tenant_id: int) -> None:
+    """Let staged orders of merged customers be orders of those they were merged into."""
+    await connection.exec_driver_sql(_REDIRECT_STAGED, (tenant_id,))
+
+
 _STAGED_WITHOUT_CUSTOMER = """
 SELECT incoming.id FROM incoming_orders AS incoming
 WHERE NOT EXISTS (

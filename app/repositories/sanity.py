@@ -222,11 +222,21 @@ _ORPHANS = text(f"""
 """)
 
 _SALES_DAYS = text(f"""
-    WITH fresh AS (
+    WITH present AS (
         SELECT CAST(local_at AS date) AS day, coalesce(store_sk, 0) AS store_sk,
                count(*) FILTER (WHERE counted) AS orders, sum(net_amount) AS revenue
         FROM orders
         WHERE tenant_id = :tenant_id AND (counted OR net_amount <> 0)
+        GROUP BY 1, 2
+    ), fresh AS (
+        -- What erased customers bought stays in the totals.
+        SELECT day, store_sk, sum(orders) AS orders, sum(revenue) AS revenue
+        FROM (
+            SELECT * FROM present
+            UNION ALL
+            SELECT day, store_sk, orders, revenue FROM retained_sales_days
+            WHERE tenant_id = :tenant_id
+        ) AS every_part
         GROUP BY 1, 2
     ), kept AS (
         SELECT day, store_sk, sum(orders) AS orders, sum(revenue) AS revenue

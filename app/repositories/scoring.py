@@ -529,7 +529,11 @@ async def try_lock_runs(connection: AsyncConnection, tenant_id: int) -> bool:
     return bool((await connection.execute(_TRY_LOCK_RUNS, {"tenant_id": tenant_id})).scalar_one())
 
 
-_TRY_LOCK_RUNS = text("SELECT pg_try_advisory_xact_lock(hashtext('scoring run'), :tenant_id)")
+# The second lock is against customers who leave (`former.try_lock_leaving`), which takes a moment.
+_TRY_LOCK_RUNS = text("""
+    SELECT pg_try_advisory_xact_lock(hashtext('scoring run'), :tenant_id)
+       AND pg_advisory_xact_lock_shared(hashtext('customers leave'), :tenant_id) IS NOT NULL
+""")
 
 
 async def collect_recent(

@@ -875,3 +875,50 @@ access_log = Table(
     ),
     postgresql_partition_by="RANGE (at)",
 )
+
+#: What erased customers bought and answered, added up without them.
+retained_sales_days = Table(
+    "retained_sales_days",
+    metadata,
+    _tenant(),
+    Column("day", Date, nullable=False),
+    Column("store_sk", BigInteger, nullable=False, autoincrement=False),
+    *_counts("orders"),
+    *_amounts("revenue"),
+    PrimaryKeyConstraint("tenant_id", "day", "store_sk"),
+)
+
+retained_satisfaction_months = Table(
+    "retained_satisfaction_months",
+    metadata,
+    _tenant(),
+    Column("month", Date, nullable=False),
+    Column("store_sk", BigInteger, nullable=False, autoincrement=False),
+    Column("rfm_segment", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    *_counts("answers", "score_sum", "promoters", "detractors"),
+    PrimaryKeyConstraint("tenant_id", "month", "store_sk", "rfm_segment", "kind"),
+)
+
+duplicate_pairs = Table(
+    "duplicate_pairs",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("other_sk", BigInteger, nullable=False),
+    Column("score", SmallInteger, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("found_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "customer_sk", "other_sk"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    _belongs_to("customers", "other_sk", cascade=True),
+    CheckConstraint("customer_sk < other_sk"),
+    Index(
+        "duplicate_pairs_score_idx",
+        "tenant_id",
+        text("score DESC"),
+        "customer_sk",
+        "other_sk",
+    ),
+    Index("duplicate_pairs_other_idx", "tenant_id", "other_sk"),
+)

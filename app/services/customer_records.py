@@ -21,7 +21,9 @@ from app.domain.search import terms
 from app.domain.tenant import Tenant
 from app.repositories import address as addresses
 from app.repositories import customer as customers
+from app.repositories import former
 from app.repositories.customer import ChangedCustomer, LockedCustomer, NewCustomer, References
+from app.services.former_ids import with_present_ids
 from app.services.outcomes import (
     ATTEMPTS,
     ItemError,
@@ -94,7 +96,12 @@ async def _record(
 ) -> tuple[list[ItemOutcome], "_Written"]:
     """Write what can be written; with `live`, all whose figures change are locked."""
     outcomes: dict[int, ItemOutcome] = {}
+    records, gone = await with_present_ids(connection, tenant, records)
     stated = distinct(records, outcomes)
+    for index, (pointer, reason) in gone.items():
+        stated.pop(records[index].id, None)
+        error = ItemError(pointer, reason)
+        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
     found = await _find_references(connection, tenant, stated)
     documents: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
@@ -144,7 +151,10 @@ async def change_customer(
         connection, tenant.id, customer_ids=[customer_id], store_ids=[], codes=[]
     )
     if customer_id not in found.customers:
-        raise NotFound("customer", customer_id)
+        present_id = await former.find_present_id(connection, tenant.id, customer_id)
+        if present_id is None:
+            raise NotFound("customer", customer_id)
+        customer_id = present_id
     record = CustomerRecord.model_construct(
         patch.model_fields_set | {"id"}, **{**dict(patch), "id": customer_id}
     )
@@ -410,5 +420,8 @@ async def remove_address(
 async def _lock_one(connection: Connection, tenant: Tenant, customer_id: str) -> int:
     locked = await customers.lock(connection, tenant.id, {customer_id: False}, ())
     if customer_id not in locked:
-        raise NotFound("customer", customer_id)
+        present_id = await former.find_present_id(connection, tenant.id, customer_id)
+        if present_id is None:
+            raise NotFound("customer", customer_id)
+        return await _lock_one(connection, tenant, present_id)
     return locked[customer_id].sk

@@ -19,6 +19,7 @@ from app.repositories import feedback
 from app.repositories.contact import ContactRow
 from app.repositories.feedback import FeedbackRow
 from app.repositories.owner import Locked
+from app.services.former_ids import with_present_owners
 from app.services.outcomes import (
     ATTEMPTS,
     EARLIEST,
@@ -44,7 +45,11 @@ async def record_contacts(
     """Write each contact that can be written and say what became of each, in the order given."""
     rules = _Rules(tenant, datetime.now(UTC))
     outcomes: dict[int, ItemOutcome] = {}
+    records, gone = await with_present_owners(connection, tenant, records)
     stated = distinct(records, outcomes)
+    for index, error in gone.items():
+        stated.pop(records[index].id, None)
+        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
     writing = {
         identity: _Stated(rules.zoned(record.updated_at), _contact_maker(rules, record))
         for identity, (_, record) in stated.items()
@@ -89,7 +94,11 @@ async def record_feedback(
     """Write all feedback that can be written and say what became of each, in the order given."""
     rules = _Rules(tenant, datetime.now(UTC))
     outcomes: dict[int, ItemOutcome] = {}
+    records, gone = await with_present_owners(connection, tenant, records)
     stated = distinct(records, outcomes)
+    for index, error in gone.items():
+        stated.pop(records[index].id, None)
+        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
     writing = {
         identity: _Stated(rules.zoned(record.updated_at), _feedback_maker(rules, record))
         for identity, (_, record) in stated.items()

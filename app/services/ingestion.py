@@ -37,6 +37,7 @@ from app.repositories import store as stores
 from app.repositories.customer import NewCustomer
 from app.repositories.order import IncomingItem, IncomingOrder, Upserted
 from app.repositories.owner import Locked
+from app.services.former_ids import Missing, explain_missing
 from app.services.outcomes import (
     ATTEMPTS,
     EARLIEST,
@@ -237,12 +238,18 @@ async def record_staged_orders(
     """
     async with database.tenant_transaction(tenant.id) as connection:
         await orders.stage(connection, tenant.id, list(incoming.values()))
+        await orders.redirect_staged(connection, tenant.id)
         if create_customers:
             unknown = await orders.list_staged_without_customer(connection, tenant.id)
             await _create_customers_of(
                 connection, tenant, [incoming[order_id] for order_id in unknown], actor
             )
         staged = await orders.upsert_staged(connection, tenant.id)
+        missing = await explain_missing(
+            connection,
+            tenant,
+            {incoming[order_id].customer_id for order_id in staged.without_customer},
+        )
     if staged.left_customers:
         # Nothing of theirs tells the run any more that they changed. Not in the transaction above,
         # which must not wait for a customer while others wait for its orders.
@@ -256,7 +263,10 @@ async def record_staged_orders(
             stale=staged.stale,
         ),
         {
-            **dict.fromkeys(staged.without_customer, NO_CUSTOMER),
+            **{
+                order_id: _no_customer(incoming[order_id], missing)
+                for order_id in staged.without_customer
+            },
             **dict.fromkeys(staged.without_store, NO_STORE),
         },
     )
@@ -338,7 +348,20 @@ async def _write(
             store_ids=list({order.store_id for order in incoming.values() if order.store_id}),
             order_ids=None if staged else list(incoming),
         )
-        refused = _refer_to_nothing(incoming.values(), locked)
+        missing = await explain_missing(connection, tenant, customer_ids - locked.customers.keys())
+        if missing.merged:
+            await savepoint.rollback()
+            if staged:
+                await orders.redirect_staged(connection, tenant.id)
+            incoming = {
+                order.id: order._replace(
+                    customer_id=missing.merged.get(order.customer_id, order.customer_id)
+                )
+                for order in incoming.values()
+            }
+            customer_ids = {missing.merged.get(each, each) for each in customer_ids}
+            continue
+        refused = _refer_to_nothing(incoming.values(), locked, missing)
         known = [order for order in incoming.values() if order.id not in refused]
         if not known:
             await savepoint.commit()
@@ -357,11 +380,18 @@ async def _write(
     raise Conflict("The orders keep moving between customers; send them again.")
 
 
-def _refer_to_nothing(incoming: Iterable[IncomingOrder], locked: Locked) -> dict[str, ItemError]:
+def _no_customer(order: IncomingOrder, missing: Missing) -> ItemError:
+    reason = missing.erased.get(order.customer_id)
+    return NO_CUSTOMER if reason is None else ItemError(NO_CUSTOMER.pointer, reason)
+
+
+def _refer_to_nothing(
+    incoming: Iterable[IncomingOrder], locked: Locked, missing: Missing
+) -> dict[str, ItemError]:
     refused: dict[str, ItemError] = {}
     for order in incoming:
         if order.customer_id not in locked.customers:
-            refused[order.id] = NO_CUSTOMER
+            refused[order.id] = _no_customer(order, missing)
         elif order.store_id is not None and order.store_id not in locked.stores:
             refused[order.id] = NO_STORE
     return refused

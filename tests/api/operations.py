@@ -120,6 +120,11 @@ EXAMPLES: dict[str, Example] = {
     "add_score_part": Example(path=_RUN, json=[{"customerId": "cus-mark", "influenceScore": 5}]),
     "commit_score_run": Example(path=_RUN),
     "discard_score_run": Example(path=_RUN, status=204),
+    "list_duplicates": Example(),
+    "erase_customer": Example(path=_CUSTOMER),
+    "merge_customer": Example(path=_CUSTOMER, json={"duplicateId": "cus-twin"}),
+    "list_erasures": Example(),
+    "list_accesses": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),
     "list_customer_insights": Example(path=_CUSTOMER),
     "get_customer_rfm": Example(path=_CUSTOMER),
@@ -140,7 +145,21 @@ EXAMPLES: dict[str, Example] = {
 
 async def furnish(database: Database, tenant: Tenant) -> None:
     """Give `tenant` one of everything that the examples name."""
-    await make_customer(database, tenant, "cus-mark", name="Ratna Widjajakusuma")
+    await make_customer(
+        database,
+        tenant,
+        "cus-mark",
+        name="Ratna Widjajakusuma",
+        code="CODE-0b8f2c52",
+        email="ratna@0b8f2c52.example",
+        phone="+62 811 7654 3210",
+        last_known_latitude=-6.2145123,
+        last_known_longitude=106.8451234,
+        community_tags=["tag-0b8f2c52"],
+    )
+    await make_customer(
+        database, tenant, "cus-twin", name="Ratna Widjajakusuma", email="ratna@0b8f2c52.example"
+    )
     await make_order(database, tenant, "cus-mark", "ord-mark")
     await make_contact(database, tenant, "cus-mark", "con-mark")
     await make_feedback(

@@ -10,6 +10,7 @@ from pydantic import Field
 from app.api.schemas.profile import ReasonView, View, churn_reasons
 from app.domain.churn import ChurnBand
 from app.domain.money import from_minor, round_minor
+from app.domain.privacy import FULL, Disclosure
 from app.domain.tenant import Tenant
 from app.repositories.analytics import AtRiskCustomer, RfmCell, SegmentSummary
 from app.repositories.job import JobRun
@@ -114,7 +115,7 @@ class AtRiskView(View):
 
     customer_id: str
     code: str | None
-    name: str
+    name: str | None = Field(description="Null only where the answer is anonymized.")
     email: str | None
     phone: str | None
     membership_tier: str | None
@@ -134,15 +135,15 @@ class AtRiskView(View):
     as_of: datetime
 
     @classmethod
-    def of(cls, found: AtRiskCustomer, tenant: Tenant) -> Self:
+    def of(cls, found: AtRiskCustomer, tenant: Tenant, disclosure: Disclosure = FULL) -> Self:
         """`found` with amounts in the tenant's currency and the profile's action."""
         currency = tenant.currency
         return cls(
-            customer_id=found.id,
-            code=found.code,
-            name=found.name,
-            email=found.email,
-            phone=found.phone,
+            customer_id=disclosure.id(found.id),
+            code=disclosure.personal(found.code),
+            name=disclosure.personal(found.name),
+            email=disclosure.personal(found.email),
+            phone=disclosure.personal(found.phone),
             membership_tier=found.membership_tier,
             rfm_segment=found.rfm_segment,
             churn_score=found.churn_score,

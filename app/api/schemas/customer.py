@@ -5,10 +5,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.domain.money import from_minor
+from app.domain.privacy import FULL, Disclosure
 from app.repositories.customer import Customer
 
 EXAMPLE: dict[str, Any] = {
@@ -32,10 +33,30 @@ EXAMPLE: dict[str, Any] = {
 }
 
 _MONEY = frozenset({"credit_limit", "credit_used"})
+#: What names a person, leads to one, or says where one lives.
+_PERSONAL = (
+    "code",
+    "name",
+    "email",
+    "phone",
+    "company_name",
+    "npwp",
+    "service_area",
+    "last_known_latitude",
+    "last_known_longitude",
+    "last_location_accuracy",
+    "last_location_captured_by",
+    "date_of_birth",
+    "occupation",
+)
 
 
 class CustomerView(BaseModel):
-    """A customer as declared. Computed figures are in the customer's profile."""
+    """A customer as declared. Computed figures are in the customer's profile.
+
+    Anonymized, ids are pseudonyms, places are cut to districts, and what would name the person is
+    null.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -52,7 +73,7 @@ class CustomerView(BaseModel):
 
     id: str
     code: str | None
-    name: str
+    name: str | None = Field(description="Null only where the answer is anonymized.")
     email: str | None
     phone: str | None
     customer_type: str
@@ -100,12 +121,18 @@ class CustomerView(BaseModel):
     updated_by: str | None
 
     @classmethod
-    def of(cls, customer: Customer, currency: str) -> Self:
-        """`customer` with its amounts in `currency`."""
+    def of(cls, customer: Customer, currency: str, disclosure: Disclosure = FULL) -> Self:
+        """`customer` with its amounts in `currency`, as far as it may be told."""
         values = {name: getattr(customer, name) for name in _NAMES}
         for name in _MONEY:
             if values[name] is not None:
                 values[name] = from_minor(values[name], currency)
+        if disclosure.anonymous:
+            values.update(dict.fromkeys(_PERSONAL), community_tags=[], social_connections=[])
+            values["id"] = disclosure.id(customer.id)
+            values["last_known_geohash"] = disclosure.geohash(customer.last_known_geohash)
+            if customer.referred_by_customer_id is not None:
+                values["referred_by_customer_id"] = disclosure.id(customer.referred_by_customer_id)
         return cls(**values)
 
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from app.domain.money import from_minor
 from app.domain.order import OrderStatus, PaymentMethod
+from app.domain.privacy import FULL, Disclosure
 from app.repositories.order import Order, OrderItem
 
 EXAMPLE: dict[str, Any] = {
@@ -86,9 +87,9 @@ class OrderSummary(BaseModel):
     recorded_at: datetime
 
     @classmethod
-    def of(cls, order: Order, currency: str) -> Self:
-        """The view of `order`, with amounts in `currency`."""
-        return cls(**_values(order, currency))
+    def of(cls, order: Order, currency: str, disclosure: Disclosure = FULL) -> Self:
+        """The view of `order`, with amounts in `currency`, as far as it may be told."""
+        return cls(**_values(order, currency, disclosure))
 
 
 class OrderView(OrderSummary):
@@ -110,16 +111,16 @@ class OrderView(OrderSummary):
     items: list[OrderItemView]
 
     @classmethod
-    def of(cls, order: Order, currency: str) -> Self:
-        """The view of `order`, with amounts in `currency`."""
+    def of(cls, order: Order, currency: str, disclosure: Disclosure = FULL) -> Self:
+        """The view of `order`, with amounts in `currency`, as far as it may be told."""
         items = [OrderItemView.of(item, currency) for item in order.items]
-        return cls(**_values(order, currency), items=items)
+        return cls(**_values(order, currency, disclosure), items=items)
 
 
-def _values(order: Order, currency: str) -> dict[str, Any]:
+def _values(order: Order, currency: str, disclosure: Disclosure) -> dict[str, Any]:
     return {
-        "id": order.id,
-        "customer_id": order.customer_id,
+        "id": disclosure.reference("order", order.id),
+        "customer_id": disclosure.id(order.customer_id),
         "store_id": order.store_id,
         "status": order.status,
         "ordered_at": order.ordered_at,
@@ -131,7 +132,7 @@ def _values(order: Order, currency: str) -> dict[str, Any]:
         "payment_method": order.payment_method,
         "channel": order.channel,
         "item_count": order.item_count,
-        "notes": order.notes,
+        "notes": disclosure.personal(order.notes),
         "updated_at": order.source_updated_at,
         "recorded_at": order.recorded_at,
     }

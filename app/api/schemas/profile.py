@@ -12,6 +12,7 @@ from app.domain import churn
 from app.domain.behaviour import WEEKDAYS
 from app.domain.churn import ChurnBand, ChurnReason
 from app.domain.money import from_minor
+from app.domain.privacy import FULL, Disclosure
 from app.domain.status import ScoreStatus
 from app.domain.tenant import Tenant
 from app.repositories.analytics import Analytics, CustomerProfile
@@ -77,8 +78,8 @@ class MetricsView(View):
     order_notes: list[str]
 
     @classmethod
-    def of(cls, a: Analytics, currency: str) -> Self:
-        """The metrics of `a`, amounts in `currency`."""
+    def of(cls, a: Analytics, currency: str, disclosure: Disclosure = FULL) -> Self:
+        """The metrics of `a`, amounts in `currency`, as far as they may be told."""
 
         def amount(minor: int | None) -> Decimal | None:
             return None if minor is None else from_minor(minor, currency)
@@ -124,7 +125,7 @@ class MetricsView(View):
             preferred_brands=a.preferred_brands or [],
             basket_size=a.basket_size,
             discount_sensitivity=a.discount_sensitivity,
-            order_notes=a.order_notes or [],
+            order_notes=disclosure.personal_list(a.order_notes or []),
         )
 
 
@@ -271,10 +272,16 @@ class ProfileView(View):
     model_version: str | None = Field(examples=["retail-2"])
 
     @classmethod
-    def of(cls, profile: CustomerProfile, tenant: Tenant, now: datetime) -> Self:
-        """`profile` as its tenant sees it at `now`."""
+    def of(
+        cls,
+        profile: CustomerProfile,
+        tenant: Tenant,
+        now: datetime,
+        disclosure: Disclosure = FULL,
+    ) -> Self:
+        """`profile` as its tenant sees it at `now`, as far as it may be told."""
         a = profile.analytics
-        customer = CustomerView.of(profile.customer, tenant.currency)
+        customer = CustomerView.of(profile.customer, tenant.currency, disclosure)
         if a is None:
             return cls(
                 customer=customer,
@@ -288,7 +295,7 @@ class ProfileView(View):
         return cls(
             customer=customer,
             currency=tenant.currency,
-            metrics=MetricsView.of(a, tenant.currency),
+            metrics=MetricsView.of(a, tenant.currency, disclosure),
             scores=_scores(a, profile.customer, tenant, now),
             as_of=a.as_of,
             computed_at=a.computed_at,
