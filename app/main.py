@@ -14,11 +14,19 @@ from app.api import (
     admin,
     analytics,
     batch,
+    churn,
+    clv,
     customer,
+    dashboard,
     errors,
+    export,
     health,
+    influence,
+    movement,
     openapi,
     order,
+    population,
+    satisfaction,
     store,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -64,7 +72,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
-    for part in (batch, order, customer, store, analytics, admin, health):
+    for part in (
+        *(batch, order, customer, store, analytics, admin, health),
+        *(export, population, influence, satisfaction, movement, clv, churn, dashboard),
+    ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
     return app

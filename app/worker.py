@@ -19,7 +19,7 @@ from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.repositories.job import queue_queries
-from app.services import maintenance, scoring, tenancy
+from app.services import maintenance, scoring, tenancy, totals
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def maintain(_: Schedule) -> None:
         await _maintain(database)
 
+    @queue.schedule("compact_totals", "* * * * *")
+    async def compact_totals(_: Schedule) -> None:
+        await _compact_totals(database)
+
     return queue
 
 
@@ -115,6 +119,8 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
             as_of=tenant.as_of(datetime.now(UTC)),
             run_id=UUID(str(wanted["run_id"])),
         )
+        async with database.tenant_transaction(tenant_id) as connection:
+            await totals.compact(connection, tenant)
     except DomainError as error:
         # The run's row has the reason; there is nothing to try again.
         log.warning("scoring %s (%s): %s", tenant.slug, mode, error)
@@ -129,13 +135,23 @@ async def _request_due_runs(database: Database) -> None:
             await scoring.request_due_runs(connection, tenant, now=now)
 
 
-async def _maintain(database: Database) -> None:
+async def _compact_totals(database: Database) -> None:
     async with database.transaction() as connection:
-        await maintenance.make_partitions_ahead(connection, datetime.now(UTC).date())
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await totals.compact(connection, tenant)
+
+
+async def _maintain(database: Database) -> None:
+    now = datetime.now(UTC)
+    async with database.transaction() as connection:
+        await maintenance.make_partitions_ahead(connection, now.date())
         tenants = await tenancy.list_tenants(connection)
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
+            await totals.forget_old(connection, tenant, now=now)
 
 
 async def _end(queue: PgQueuer, stopping: asyncio.Event) -> None:

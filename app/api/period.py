@@ -1,4 +1,4 @@
-"""`?from=&to=`: the days a figure is for."""
+"""`?from=&to=&store=`: the days and the store that a figure is for."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
@@ -6,12 +6,17 @@ from typing import Annotated
 from fastapi import Query
 
 from app.api.errors import bad_parameter
+from app.database import Connection
+from app.domain.errors import NotFound
 from app.domain.period import DEFAULT_DAYS, Period
 from app.domain.tenant import Tenant
+from app.repositories import store as stores
 
 From = Annotated[
     date | None,
-    Query(alias="from", description="First day, by the tenant's calendar.", examples=["2026-01-31"]),
+    Query(
+        alias="from", description="First day, by the tenant's calendar.", examples=["2026-01-31"]
+    ),
 ]
 To = Annotated[
     date | None,
@@ -48,3 +53,18 @@ def period_of(
     if period.days > longest:
         raise bad_parameter("query", "from", f"must lie at most {longest} days before the last day")
     return period
+
+
+StoreId = Annotated[
+    str | None, Query(max_length=255, description="Only what belongs to this store.")
+]
+
+
+async def find_store(connection: Connection, tenant: Tenant, store_id: str | None) -> int | None:
+    """The sk of the store asked for; None where none was. Refuses one that there is not."""
+    if store_id is None:
+        return None
+    try:
+        return (await stores.get(connection, tenant.id, store_id)).sk
+    except NotFound as error:
+        raise bad_parameter("query", "store", str(error)) from None

@@ -1,7 +1,7 @@
 """What the scores say: of one customer, of each segment, of everybody at risk."""
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
@@ -220,7 +220,7 @@ _AT_RISK_STREAM = f"""
 
 async def stream_at_risk(
     connection: AsyncConnection, tenant_id: int, *, min_score: float | None, bands: Sequence[str]
-) -> AsyncIterator[list[AtRiskCustomer]]:
+) -> AsyncGenerator[list[AtRiskCustomer]]:
     """All of `list_at_risk`, some at a time; inside the caller's transaction."""
     async for rows in _stream(connection, _AT_RISK_STREAM, tenant_id, list(bands), min_score):
         yield [AtRiskCustomer(*row) for row in rows]
@@ -323,12 +323,12 @@ async def list_of_segment(
     rows = await connection.exec_driver_sql(
         f"{_OF_SEGMENT} LIMIT $4", (tenant_id, segment, after, limit)
     )
-    return [SegmentCustomer(*row) for row in rows]
+    return [SegmentCustomer(**row._mapping) for row in rows]
 
 
 async def stream_segment(
     connection: AsyncConnection, tenant_id: int, segment: str
-) -> AsyncIterator[list[SegmentCustomer]]:
+) -> AsyncGenerator[list[SegmentCustomer]]:
     """All customers of the segment, some at a time; inside the caller's transaction."""
     async for rows in _stream(connection, _OF_SEGMENT, tenant_id, segment, 0):
         yield [SegmentCustomer(*row) for row in rows]
@@ -379,7 +379,7 @@ async def list_top(
     rows = await connection.exec_driver_sql(
         _TOP, (tenant_id, _rank(value), value, customer_sk, limit)
     )
-    return [ValuedCustomer(*row) for row in rows]
+    return [ValuedCustomer(**row._mapping) for row in rows]
 
 
 #: Rows that a stream fetches at once.
@@ -388,7 +388,7 @@ _STREAMED_ROWS = 500
 
 async def _stream(
     connection: AsyncConnection, statement: str, *arguments: object
-) -> AsyncIterator[Sequence[Sequence[Any]]]:
+) -> AsyncGenerator[Sequence[Sequence[Any]]]:
     """The rows of `statement` by a cursor of the server, some at a time."""
     cursor = await driver_of(connection).cursor(statement, *arguments)
     while rows := await cursor.fetch(_STREAMED_ROWS):

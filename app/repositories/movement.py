@@ -5,7 +5,7 @@ days is counted once, for all customers, and the count kept in `standing_moves`.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from sqlalchemy import text
@@ -21,8 +21,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """So many customers had `before` on the first day and `after` on the last; None is none yet,
-    or none any more."""
+    """So many customers had `before` on the first day and `after` on the last.
+
+    None stands for no segment; of tiers, for no standing at all, while `none` is no tier.
+    """
 
     before: str | None
     after: str | None
@@ -138,6 +140,27 @@ async def count_moves(
     await connection.execute(_COUNT, parameters)
     await connection.execute(_FORGET_OUTDATED, parameters | {"kinds": list(Standing)})
 
+
+async def get_moves(
+    connection: AsyncConnection,
+    tenant_id: int,
+    standing: Standing,
+    from_day: date,
+    to_day: date,
+    *,
+    not_before: datetime,
+) -> Moves:
+    """`find_moves`, counted now where it finds none; the first to ask waits for the count."""
+    kept = await find_moves(
+        connection, tenant_id, standing, from_day, to_day, not_before=not_before
+    )
+    if kept is None:
+        await count_moves(connection, tenant_id, from_day, to_day)
+        kept = await find_moves(connection, tenant_id, standing, from_day, to_day, not_before=_EVER)
+    return kept or Moves(datetime.now(UTC), [])
+
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 _FORGET_BEFORE = text(
     "DELETE FROM standing_moves WHERE tenant_id = :tenant_id AND computed_at < :instant"

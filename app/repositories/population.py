@@ -180,9 +180,7 @@ async def find_kept_totals(
     rows = (await connection.execute(_KEPT, parameters)).all()
     if not rows:
         return None
-    return rows[0].day, [
-        KeptTotals(figure, a, *map(int, sums)) for _, figure, a, *sums in rows
-    ]
+    return rows[0].day, [KeptTotals(figure, a, *map(int, sums)) for _, figure, a, *sums in rows]
 
 
 _FORGET_BEFORE = text(
@@ -198,4 +196,21 @@ async def forget_kept_totals(connection: AsyncConnection, tenant_id: int, before
 
 async def compact(connection: AsyncConnection, tenant_id: int) -> None:
     """Make one row of the rows of each key, in every table of totals."""
-    await connection.execute(text("SELECT compact_totals(:tenant_id)"), {"tenant_id": tenant_id})
+    await connection.execute(_COMPACT, {"tenant_id": tenant_id})
+
+
+_COMPACT = text("SELECT compact_totals(:tenant_id)")
+
+
+async def rebuild(connection: AsyncConnection, tenant_id: int) -> None:
+    """Add up all customers anew; in the caller's transaction.
+
+    A compaction under way is waited for: what it had taken out and put back would otherwise be
+    missed by the one statement that throws the old totals away.
+    """
+    await connection.execute(_AWAIT_COMPACTION, {"tenant_id": tenant_id})
+    await connection.execute(_REBUILD, {"tenant_id": tenant_id})
+
+
+_AWAIT_COMPACTION = text("SELECT pg_advisory_xact_lock(hashtext('compact totals'), :tenant_id)")
+_REBUILD = text("SELECT rebuild_population_totals(:tenant_id)")

@@ -37,7 +37,7 @@ class SatisfactionMonth:
 
 def _by_month(key: str, join: str = "") -> TextClause:
     def of(column: str, kind: str) -> str:
-        return f"coalesce(sum({column}) FILTER (WHERE kind = '{kind}'), 0)"
+        return f"coalesce(sum({column}) FILTER (WHERE m.kind = '{kind}'), 0)"
 
     return text(f"""
         SELECT month, {key} AS key,
@@ -83,3 +83,20 @@ async def list_months(
     }
     rows = await connection.execute(_MONTHS[by], parameters)
     return [SatisfactionMonth(month, key, *map(int, counts)) for month, key, *counts in rows]
+
+
+_PLACE = text("""
+    UPDATE feedback f SET rfm_segment = a.rfm_segment
+    FROM customer_analytics a
+    WHERE f.tenant_id = :tenant_id AND f.rfm_segment IS NULL
+      AND a.tenant_id = f.tenant_id AND a.customer_sk = f.customer_sk
+      AND a.rfm_segment IS NOT NULL
+""")
+# Whoever adds everything up afterwards has the triggers off; these rows are not among that.
+_COUNT_CHANGES = text("SELECT set_config('app.totals', 'on', true)")
+
+
+async def place_answers(connection: AsyncConnection, tenant_id: int) -> int:
+    """Give answers without a segment the one their customer has now; how many."""
+    await connection.execute(_COUNT_CHANGES)
+    return (await connection.execute(_PLACE, {"tenant_id": tenant_id})).rowcount
