@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain
 from typing import Any
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.domain import churn, clv, lifecycle, money, rfm
+from app.domain import churn, clv, demographics, lifecycle, money, rfm
 from app.domain.behaviour import (
     DAYS_PER_MONTH,
     TOP_PREFERENCES,
@@ -26,6 +26,10 @@ from app.domain.behaviour import (
     trend,
 )
 from app.domain.churn import ChurnFacts
+from app.domain.engagement import MEDIAN_PLACE, quadrant, spending_level
+from app.domain.feedback import FeedbackKind
+from app.domain.influence import influence
+from app.domain.next_purchase import next_purchase
 from app.domain.order import OrderStatus, is_counted, net_amount
 from app.domain.rfm import PERCENTILES, QUINTILES, Cutoffs
 from app.domain.tenant import Tenant
@@ -52,6 +56,7 @@ class Order:
     payment_method: str | None = None
     item_count: int | None = None
     notes: str | None = None
+    store_sk: int | None = None
     items: tuple[Item, ...] = ()
 
     @property
@@ -64,12 +69,40 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """A message, call or visit."""
+
+    sent_at: datetime
+    channel: str = "whatsapp"
+    responded_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A piece of feedback."""
+
+    given_at: datetime
+    kind: FeedbackKind = FeedbackKind.NPS
+    score: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer, with the orders in the sequence in which they were recorded."""
+    """A customer, with orders and contacts in the sequence in which they were recorded.
+
+    `referred_by` is the id of a customer recorded before.
+    """
 
     id: str
     orders: tuple[Order, ...] = ()
     membership_tier: str | None = None
+    contacts: tuple[Contact, ...] = ()
+    opinions: tuple[Opinion, ...] = ()
+    referred_by: str | None = None
+    loyalty_points: int | None = None
+    gender: str | None = None
+    date_of_birth: date | None = None
+    age_estimate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +124,23 @@ def window_start(tenant: Tenant, as_of: datetime, days: int) -> datetime:
     return as_of.astimezone(ZoneInfo(tenant.timezone)) - timedelta(days=days)
 
 
-def features(customer: Customer, tenant: Tenant, as_of: datetime) -> Row:
-    """The columns that need no other customer, and `tenure_months` and `order_value` besides."""
+def population(made: Sequence[Customer], tenant: Tenant, as_of: datetime) -> dict[str, Row]:
+    """The features of each of these customers, by id."""
+    return {
+        customer.id: features(
+            customer,
+            tenant,
+            as_of,
+            referred=[other for other in made if other.referred_by == customer.id],
+        )
+        for customer in made
+    }
+
+
+def features(
+    customer: Customer, tenant: Tenant, as_of: datetime, *, referred: Sequence[Customer] = ()
+) -> Row:
+    """The columns that need nobody's ranks, and `tenure_months` and `order_value` besides."""
     known = [order for order in customer.orders if order.ordered_at < as_of]
     counted = [order for order in known if order.counted]
     today = tenant.local_day(as_of)
@@ -103,6 +151,13 @@ def features(customer: Customer, tenant: Tenant, as_of: datetime) -> Row:
     order_value = max(revenue, 0) / len(counted) if counted else None
     row: Row = {
         "membership_tier": customer.membership_tier,
+        "loyalty_points": customer.loyalty_points,
+        "gender": customer.gender,
+        "age_group": demographics.age_group(
+            demographics.age(today, customer.date_of_birth, customer.age_estimate)
+        ),
+        "first_order_day": days[0] if days else None,
+        "first_store_sk": _first_store(counted),
         "total_orders": len(known),
         "counted_orders": len(counted),
         **{
@@ -122,6 +177,12 @@ def features(customer: Customer, tenant: Tenant, as_of: datetime) -> Row:
         "orders_per_month": len(counted) / tenure_months,
         "monthly_revenue": round(revenue / tenure_months),
         **_habits(known, counted, tenant),
+        **_contacts(customer.contacts, as_of),
+        **_opinions(customer.opinions, tenant, as_of),
+        "referred_customers": len(referred),
+        "referral_revenue": sum(
+            order.net for other in referred for order in other.orders if order.ordered_at < as_of
+        ),
     }
     for length in WINDOWS:
         since = window_start(tenant, as_of, length)
@@ -137,7 +198,60 @@ def features(customer: Customer, tenant: Tenant, as_of: datetime) -> Row:
     rfm_since = window_start(tenant, as_of, tenant.profile.window_days)
     row["rfm_frequency"] = sum(order.ordered_at >= rfm_since for order in counted)
     row["rfm_monetary"] = sum(order.net for order in known if order.ordered_at >= rfm_since)
-    return row | _lifetime_value(row, tenant)
+    return row | _lifetime_value(row, tenant) | _next_purchase(row, today)
+
+
+def _first_store(counted: Sequence[Order]) -> int | None:
+    """Of the earliest order; of equally early ones, of the one recorded first."""
+    first = min(counted, key=lambda order: order.ordered_at, default=None)
+    return None if first is None else first.store_sk
+
+
+def _contacts(contacts: Sequence[Contact], as_of: datetime) -> Row:
+    made = [contact for contact in contacts if contact.sent_at < as_of]
+    answered = [c for c in made if c.responded_at is not None and c.responded_at < as_of]
+    last = max(enumerate(made), key=lambda placed: (placed[1].sent_at, placed[0]), default=None)
+    return {
+        "contacts": len(made),
+        "responses": len(answered),
+        "response_rate": len(answered) / len(made) if made else None,
+        "last_contact_at": last and last[1].sent_at,
+        "last_contact_channel": last and last[1].channel,
+        "preferred_contact_channel": preferred(contact.channel for contact in answered),
+    }
+
+
+def _opinions(opinions: Sequence[Opinion], tenant: Tenant, as_of: datetime) -> Row:
+    given = [opinion for opinion in opinions if opinion.given_at < as_of]
+    complaints = [opinion for opinion in given if opinion.kind == FeedbackKind.COMPLAINT]
+    quarter, year = (window_start(tenant, as_of, days) for days in (90, 365))
+    ratings = [
+        opinion
+        for opinion in given
+        if opinion.kind in (FeedbackKind.NPS, FeedbackKind.CSAT) and opinion.given_at >= year
+    ]
+    scores = [rating.score for rating in ratings if rating.score is not None]
+    return {
+        "feedback_count": len(given),
+        "complaint_count": len(complaints),
+        "complaints_90d": sum(complaint.given_at >= quarter for complaint in complaints),
+        "satisfaction_score": sum(scores) / len(scores) if scores else None,
+        "satisfaction_at": max((rating.given_at for rating in ratings), default=None),
+    }
+
+
+def _next_purchase(row: Row, today: date) -> Row:
+    expected = next_purchase(
+        counted_orders=row["counted_orders"],
+        days_between_orders=row["purchase_frequency_days"],
+        interval_change=row["order_interval_change"],
+        days_since_last_order=row["days_since_last_order"],
+    )
+    return {
+        "next_purchase_status": _status(expected),
+        "next_purchase_on": expected and today + timedelta(days=expected.in_days),
+        "next_purchase_confidence": expected and expected.confidence,
+    }
 
 
 def _gap(counted: Sequence[Order], tenant: Tenant) -> float | None:
@@ -218,8 +332,16 @@ def expected(row: Row, tenant: Tenant, ranks: Ranks | None) -> Row:
         **{name: value for name, value in row.items() if name not in _INTERMEDIATE},
         "model_version": tenant.profile.version,
         **_rfm(row, tenant, ranks),
-        **_clv(row, ranks),
+        **_clv(row, tenant, ranks),
         **_churn(row, tenant),
+        **_engagement(row, tenant, ranks),
+        "influence_score": influence(
+            tenant.profile.influence,
+            referred_customers=row["referred_customers"],
+            referral_revenue=row["referral_revenue"] / 10 ** money.decimals(tenant.currency),
+            response_rate=row["response_rate"],
+        ),
+        "external_scores": [],
         "lifecycle_segment": lifecycle.segment(
             tenant.profile.lifecycle,
             counted_orders=row["counted_orders"],
@@ -288,15 +410,30 @@ def _cutoffs(tenant: Tenant, ranks: Ranks | None) -> Cutoffs | None:
     )
 
 
-def _clv(row: Row, ranks: Ranks | None) -> Row:
-    value = row["clv"]
+def _engagement(row: Row, tenant: Tenant, ranks: Ranks | None) -> Row:
+    response = tenant.profile.engagement.response_level(row["response_rate"])
+    median = ranks.monetary_percentiles[MEDIAN_PLACE] if ranks else None
+    spending = spending_level(row["rfm_monetary"], median)
     return {
-        "clv_status": _status(value is not None),
-        "clv_percentile": (
-            rfm.percentile_high(value, ranks.clv_percentiles)
-            if ranks and value is not None
-            else None
+        "response_level": response,
+        "spending_level": spending,
+        "engagement_quadrant": quadrant(spending, response),
+    }
+
+
+def _clv(row: Row, tenant: Tenant, ranks: Ranks | None) -> Row:
+    value = row["clv"]
+    percentile = (
+        rfm.percentile_high(value, ranks.clv_percentiles) if ranks and value is not None else None
+    )
+    return {
+        "clv_tier": clv.tier(tenant.profile.clv_tiers, percentile),
+        "clv_bucket": (
+            None if value is None else clv.bucket(value, money.decimals(tenant.currency))
         ),
+        "clv_rank": None if value is None else _rank(value),
+        "clv_status": _status(value is not None),
+        "clv_percentile": percentile,
         "clv_confidence": (
             clv.confidence(row["counted_orders"], row["tenure_months"])
             if value is not None
@@ -327,6 +464,10 @@ def _churn(row: Row, tenant: Tenant) -> Row:
             revenue_90d=row["revenue_90d"],
             order_frequency_trend=row["order_frequency_trend"],
             spend_trend=row["spend_trend"],
+            contacts=row["contacts"],
+            responses=row["responses"],
+            complaints_90d=row["complaints_90d"],
+            satisfaction_score=row["satisfaction_score"],
         ),
     )
     at_risk = round(row["clv"] * risk.score)
@@ -336,5 +477,10 @@ def _churn(row: Row, tenant: Tenant) -> Row:
         "churn_band": tenant.profile.churn_bands.of(risk.score),
         "churn_reasons": list(risk.reasons),
         "value_at_risk": at_risk,
-        "risk_rank": math.floor(50 * math.log10(at_risk)) if at_risk > 0 else 0,
+        "risk_rank": _rank(at_risk),
     }
+
+
+def _rank(amount: int) -> int:
+    """Steps of five per cent."""
+    return math.floor(50 * math.log10(amount)) if amount > 0 else 0

@@ -4,27 +4,47 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from app.database import Connection, Database
 from app.domain.rfm import Cutoffs
 from app.domain.tenant import Tenant
 from app.repositories.tables import (
+    contacts,
     customer_analytics,
     customers,
+    feedback,
     order_items,
     orders,
     rfm_cutoffs,
+    stores,
 )
 from tests.scoring_oracle import Customer, Order, Ranks
 
 #: Not scores: whose the row is, and when it was written.
-BOOKKEEPING = {"tenant_id", "customer_sk", "as_of", "computed_at", "standing_since"}
+BOOKKEEPING = {
+    "tenant_id",
+    "customer_sk",
+    "as_of",
+    "computed_at",
+    "standing_since",
+    "recommended_products",
+    "external_as_of",
+    "external_model_version",
+}
+
+#: Stores that orders may be of.
+STORES = (901, 902)
 
 
 async def record(database: Database, tenant: Tenant, made: Sequence[Customer]) -> dict[str, int]:
-    """Write the customers with their orders, unscored; the sks by id."""
+    """Write the customers with all that is theirs, unscored; the sks by id."""
     async with database.tenant_transaction(tenant.id) as connection:
         sks: dict[str, int] = {}
+        await connection.execute(
+            upsert(stores).on_conflict_do_nothing(),
+            [{"tenant_id": tenant.id, "sk": sk, "id": f"s{sk}", "name": "Store"} for sk in STORES],
+        )
         for customer in made:
             sk = await connection.scalar(
                 insert(customers)
@@ -33,6 +53,11 @@ async def record(database: Database, tenant: Tenant, made: Sequence[Customer]) -
                     id=customer.id,
                     name=customer.id,
                     membership_tier=customer.membership_tier,
+                    referred_by_sk=sks[customer.referred_by] if customer.referred_by else None,
+                    loyalty_points=customer.loyalty_points,
+                    gender=customer.gender,
+                    date_of_birth=customer.date_of_birth,
+                    age_estimate=customer.age_estimate,
                 )
                 .returning(customers.c.sk)
             )
@@ -40,7 +65,37 @@ async def record(database: Database, tenant: Tenant, made: Sequence[Customer]) -
             sks[customer.id] = sk
         placed = [(sks[customer.id], order) for customer in made for order in customer.orders]
         await add_orders(connection, tenant, placed)
+        for customer in made:
+            await _add_voice(connection, tenant, sks[customer.id], customer)
     return sks
+
+
+async def _add_voice(
+    connection: Connection, tenant: Tenant, customer_sk: int, customer: Customer
+) -> None:
+    whose = {"tenant_id": tenant.id, "customer_sk": customer_sk}
+    for number, contact in enumerate(customer.contacts):
+        await connection.execute(
+            insert(contacts).values(
+                **whose,
+                id=f"{customer.id}/{number}",
+                channel=contact.channel,
+                purpose="promo",
+                sent_at=contact.sent_at,
+                responded_at=contact.responded_at,
+            )
+        )
+    for number, opinion in enumerate(customer.opinions):
+        await connection.execute(
+            insert(feedback).values(
+                **whose,
+                id=f"{customer.id}/{number}",
+                kind=opinion.kind.value,
+                score=opinion.score,
+                given_at=opinion.given_at,
+                local_at=tenant.local(opinion.given_at),
+            )
+        )
 
 
 async def add_orders(
@@ -82,6 +137,7 @@ def order_columns(tenant: Tenant, customer_sk: int, order: Order) -> dict[str, A
         "tenant_id": tenant.id,
         "id": f"ord-{next(_numbers)}",
         "customer_sk": customer_sk,
+        "store_sk": order.store_sk,
         "status": order.status.value,
         "ordered_at": order.ordered_at,
         "local_at": tenant.local(order.ordered_at),

@@ -2,7 +2,8 @@
 
 Two methods, both readable by the people who act on them. `tiered` looks up a probability by days of
 absence and lowers it for frequent buyers. `component` adds points, out of 100, for absence, for
-fewer orders, for less spending and for a falling trend. Either way a reason is a code that stays
+fewer orders, for less spending, for a falling trend, and for what the customer says: complaints,
+low satisfaction, contacts left unanswered. Either way a reason is a code that stays
 the same in every language and every export, and a sentence with the customer's own numbers.
 """
 
@@ -27,6 +28,9 @@ class ChurnReason(StrEnum):
     LESS_SPENDING = "less_spending"
     FALLING_TREND = "falling_trend"
     RARE_BUYER = "rare_buyer"
+    COMPLAINTS = "complaints"
+    LOW_SATISFACTION = "low_satisfaction"
+    LOW_RESPONSE = "low_response"
 
 
 class ChurnBand(StrEnum):
@@ -50,6 +54,10 @@ class ChurnFacts:
     revenue_90d: int
     order_frequency_trend: str | None
     spend_trend: str | None
+    contacts: int = 0
+    responses: int = 0
+    complaints_90d: int = 0
+    satisfaction_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,28 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """Points for what a customer says, or does not say.
+
+    A complaint of the last 90 days costs `points_per_complaint`, up to `complaint_points`. A rate
+    of responses says something from `enough_contacts` on.
+    """
+
+    points_per_complaint: int = 10
+    complaint_points: int = 20
+    satisfied_from: float = 5.0
+    dissatisfied_points: int = 15
+    enough_contacts: int = 3
+    answering_from: float = 0.3
+    silent_points: int = 10
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentChurn:
-    """Points out of 100. Each `…_reason` is the number of points from which a reason is named."""
+    """Points, of which 100 are certainty; a sum beyond counts as 100.
+
+    Each `…_reason` is the number of points from which a reason is named.
+    """
 
     absence_points: int = 30
     absence_full_after_days: int = 90
@@ -98,6 +126,7 @@ class ComponentChurn:
     falling_orders_points: int = 15
     falling_spend_points: int = 10
     trend_reason: int = 10
+    voice: Voice = Voice()
     minimum_orders: int = 2
 
 
@@ -143,13 +172,33 @@ def _component(rules: ComponentChurn, facts: ChurnFacts) -> ChurnRisk:
         trend = rules.falling_spend_points
     else:
         trend = 0
+    complaints, dissatisfaction, silence = _voice_points(rules.voice, facts)
     reasons = (
         (ChurnReason.LONG_ABSENCE, absence >= rules.absence_reason),
         (ChurnReason.FEWER_ORDERS, orders >= rules.orders_reason),
         (ChurnReason.LESS_SPENDING, spending >= rules.spending_reason),
+        (ChurnReason.COMPLAINTS, complaints > 0),
+        (ChurnReason.LOW_SATISFACTION, dissatisfaction > 0),
         (ChurnReason.FALLING_TREND, trend >= rules.trend_reason),
+        (ChurnReason.LOW_RESPONSE, silence > 0),
     )
-    return ChurnRisk(int(absence + orders + spending + trend) / 100, _named(reasons))
+    points = absence + orders + spending + trend + complaints + dissatisfaction + silence
+    return ChurnRisk(int(min(points, 100)) / 100, _named(reasons))
+
+
+def _voice_points(voice: Voice, facts: ChurnFacts) -> tuple[int, int, int]:
+    complaints = min(facts.complaints_90d * voice.points_per_complaint, voice.complaint_points)
+    score = facts.satisfaction_score
+    dissatisfied = score is not None and score < voice.satisfied_from
+    silent = (
+        facts.contacts >= voice.enough_contacts
+        and facts.responses < voice.answering_from * facts.contacts
+    )
+    return (
+        complaints,
+        voice.dissatisfied_points if dissatisfied else 0,
+        voice.silent_points if silent else 0,
+    )
 
 
 def _named(reasons: Sequence[tuple[ChurnReason, bool]]) -> tuple[ChurnReason, ...]:
@@ -186,11 +235,18 @@ _SENTENCES = {
         " monthly mean of the last 90 ({orders_90d}, {spend_90d})."
     ),
     ChurnReason.RARE_BUYER: "Placed {orders_365d} in the last 365 days.",
+    ChurnReason.COMPLAINTS: "Complained {complaints_90d} in the last 90 days.",
+    ChurnReason.LOW_SATISFACTION: "Satisfaction is {satisfaction_score} of 10.",
+    ChurnReason.LOW_RESPONSE: "Answered {responses} of {contacts} contacts.",
 }
 
 
 def _orders(number: int) -> str:
     return {0: "no order", 1: "1 order"}.get(number, f"{number} orders")
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def sentence(
@@ -202,6 +258,10 @@ def sentence(
     orders_365d: int,
     spend_30d: str,
     spend_90d: str,
+    contacts: int,
+    responses: int,
+    complaints_90d: int,
+    satisfaction_score: float | None,
 ) -> str:
     """The reason in words, with the customer's own numbers; spend comes formatted with currency."""
     return _SENTENCES[reason].format(
@@ -211,4 +271,8 @@ def sentence(
         orders_365d=_orders(orders_365d),
         spend_30d=spend_30d,
         spend_90d=spend_90d,
+        contacts=contacts,
+        responses=responses,
+        complaints_90d=_times(complaints_90d),
+        satisfaction_score=f"{satisfaction_score or 0.0:.1f}",
     )

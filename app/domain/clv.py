@@ -11,6 +11,8 @@ Source of the closed form: Gupta & Lehmann, "Customers as Assets" (2003), margin
 r / (1 + i - r).
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DAYS_PER_YEAR = 365
@@ -86,3 +88,44 @@ def lifetime_value(
 def confidence(counted_orders: int, tenure_months: float) -> int:
     """0 to 100: how much history stands behind the value. 50 + 2 an order + 0.5 a month."""
     return int(min(50 + 2 * counted_orders + 0.5 * tenure_months, 100))
+
+
+@dataclass(frozen=True, slots=True)
+class ClvTier:
+    """Everybody from a percentile of lifetime value on, up to the tier above."""
+
+    code: str
+    name: str
+    from_percentile: int
+
+
+#: Highest first.
+TIERS = (
+    ClvTier("platinum", "Platinum", 95),
+    ClvTier("gold", "Gold", 80),
+    ClvTier("silver", "Silver", 50),
+    ClvTier("bronze", "Bronze", 0),
+)
+
+
+def tier(tiers: Sequence[ClvTier], percentile: int | None) -> str | None:
+    """The code of the tier of a percentile; `tiers` are highest first and end at 0."""
+    if percentile is None:
+        return None
+    return next(each.code for each in tiers if percentile >= each.from_percentile)
+
+
+#: Bounds between the buckets of a distribution, in major units: 1, 2, 5, 10, 20, 50, ...
+BUCKET_BOUNDS = tuple(step * 10**power for power in range(13) for step in (1, 2, 5))
+
+
+def bucket(value: int, decimals: int) -> int:
+    """Which bucket a value in minor units falls into, 0 being below the first bound."""
+    return bisect_right([bound * 10**decimals for bound in BUCKET_BOUNDS], value)
+
+
+def bucket_bounds(bucket: int) -> tuple[int | None, int | None]:
+    """From (inclusive) and to (exclusive) in major units; None where the bucket is open."""
+    low = BUCKET_BOUNDS[bucket - 1] if bucket > 0 else None
+    high = BUCKET_BOUNDS[bucket] if bucket < len(BUCKET_BOUNDS) else None
+    return low, high

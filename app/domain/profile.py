@@ -8,6 +8,7 @@ them.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,8 +21,10 @@ from app.domain.churn import (
     ComponentChurn,
     TieredChurn,
 )
-from app.domain.clv import ClvRules, RetentionClv, SimpleClv
+from app.domain.clv import TIERS, ClvRules, ClvTier, RetentionClv, SimpleClv
+from app.domain.engagement import EngagementRules
 from app.domain.errors import InvalidInput
+from app.domain.influence import InfluenceRules
 from app.domain.lifecycle import LifecycleRules
 from app.domain.rfm import Between, Cutoffs, Segment, SegmentRule
 
@@ -32,7 +35,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 #: Bumped when a formula changes, so that a stored score tells which formula made it.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Profile:
 
     `as_of` is set for a tenant whose log is closed; `fixed_cutoffs` for one that does not want
     quintiles of its own buyers (their monetary values are in major units); `window_days` bounds the
-    orders that RFM looks at.
+    orders that RFM looks at. Scores that somebody else wrote stay, unless `keeps_external_scores`
+    says that ours take their place.
     """
 
     preset: str
@@ -52,6 +56,10 @@ class Profile:
     clv: ClvRules
     lifecycle: LifecycleRules
     churn_bands: ChurnBands = field(default_factory=ChurnBands)
+    clv_tiers: tuple[ClvTier, ...] = TIERS
+    influence: InfluenceRules = field(default_factory=InfluenceRules)
+    engagement: EngagementRules = field(default_factory=EngagementRules)
+    keeps_external_scores: bool = True
     window_days: int = 365
     fixed_cutoffs: Cutoffs | None = None
     as_of: datetime | None = None
@@ -174,6 +182,61 @@ def _lifecycle(profile: Profile, value: object) -> Profile:
     return replace(profile, lifecycle=rules)
 
 
+def _clv_tiers(profile: Profile, value: object) -> Profile:
+    if not isinstance(value, list) or not 1 <= len(value) <= 20:
+        raise InvalidInput("clvTiers", "must be a list of 1 to 20 tiers, highest first")
+    tiers = []
+    for place, each in enumerate(value):
+        name = f"clvTiers.{place}"
+        given = _mapping(name, each, {"code", "name", "fromPercentile"}, whole=True)
+        for part in ("code", "name"):
+            if not isinstance(given[part], str) or not 1 <= len(given[part]) <= 100:
+                raise InvalidInput(f"{name}.{part}", "must be a text of 1 to 100 characters")
+        percentile = _whole(f"{name}.fromPercentile", given["fromPercentile"], low=0, high=100)
+        tiers.append(ClvTier(given["code"], given["name"], percentile))
+    starts = [tier.from_percentile for tier in tiers]
+    if starts != sorted(set(starts), reverse=True) or starts[-1] != 0:
+        raise InvalidInput("clvTiers", "fromPercentile must fall from tier to tier and end at 0")
+    if len({tier.code for tier in tiers}) < len(tiers):
+        raise InvalidInput("clvTiers", "must have a code of its own for each tier")
+    return replace(profile, clv_tiers=tuple(tiers))
+
+
+def _influence(profile: Profile, value: object) -> Profile:
+    names = {
+        "referralWeight": "referral_weight",
+        "revenueWeight": "revenue_weight",
+        "engagementWeight": "engagement_weight",
+        "referralNorm": "referral_norm",
+        "revenueNorm": "revenue_norm",
+    }
+    given = _mapping("influence", value, set(names))
+    rules = profile.influence
+    for name, number in given.items():
+        low, high = (0, 1) if name.endswith("Weight") else (1, 10**15)
+        checked = _number(f"influence.{name}", number, low=low, high=high)
+        rules = replace(rules, **{names[name]: checked})
+    total = rules.referral_weight + rules.revenue_weight + rules.engagement_weight
+    if not math.isclose(total, 1.0, abs_tol=1e-9):
+        raise InvalidInput("influence", "the three weights must add up to 1")
+    return replace(profile, influence=rules)
+
+
+def _engagement(profile: Profile, value: object) -> Profile:
+    given = _mapping("engagement", value, {"low", "high"}, whole=True)
+    low, high = (
+        _number(f"engagement.{name}", given[name], low=0, high=1) for name in ("low", "high")
+    )
+    if low > high:
+        raise InvalidInput("engagement", "low must not exceed high")
+    return replace(profile, engagement=EngagementRules(low, high))
+
+
+def _external_scores(profile: Profile, value: object) -> Profile:
+    keeps = _choice("externalScores", value, {"keep": True, "overwrite": False})
+    return replace(profile, keeps_external_scores=keeps)
+
+
 def _number(name: str, value: object, *, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise InvalidInput(name, f"must be a number from {low} to {high}")
@@ -219,6 +282,10 @@ _CHANGES: dict[str, Callable[[Profile, object], Profile]] = {
     "churn": _churn,
     "clv": _clv,
     "lifecycle": _lifecycle,
+    "clvTiers": _clv_tiers,
+    "influence": _influence,
+    "engagement": _engagement,
+    "externalScores": _external_scores,
 }
 
 
@@ -329,6 +396,7 @@ PRESETS: dict[str, Profile] = {
     ),
     "ticketing": Profile(
         preset="ticketing",
+        influence=InfluenceRules(revenue_norm=10_000.0),
         segments=_TICKETING_SEGMENTS,
         segment_rules=_TICKETING_RULES,
         churn=TieredChurn(),
@@ -338,6 +406,7 @@ PRESETS: dict[str, Profile] = {
     ),
     "commerce": Profile(
         preset="commerce",
+        influence=InfluenceRules(revenue_norm=10_000.0),
         segments=_COMMERCE_SEGMENTS,
         segment_rules=_COMMERCE_RULES,
         churn=ComponentChurn(),
@@ -348,6 +417,7 @@ PRESETS: dict[str, Profile] = {
     ),
     "appointments": Profile(
         preset="appointments",
+        influence=InfluenceRules(revenue_norm=10_000.0),
         segments=_RETAIL_SEGMENTS,
         segment_rules=_RETAIL_RULES,
         churn=TieredChurn(),

@@ -191,6 +191,10 @@ class AtRiskCustomer:
     revenue_90d: int
     order_frequency_trend: str | None
     spend_trend: str | None
+    contacts: int
+    responses: int
+    complaints_90d: int
+    satisfaction_score: float | None
     as_of: datetime
 
 

@@ -9,6 +9,7 @@ for each other in a circle.
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
@@ -18,41 +19,16 @@ from app.domain.rfm import QUINTILES
 from app.domain.scoring_run import RunClock
 from app.repositories.tables import customer_analytics
 
-_NOT_YET = {
-    "first_order_day",
-    "first_store_sk",
-    "loyalty_points",
-    "gender",
-    "age_group",
-    "contacts",
-    "responses",
-    "response_rate",
-    "last_contact_at",
-    "last_contact_channel",
-    "preferred_contact_channel",
-    "feedback_count",
-    "complaint_count",
-    "complaints_90d",
-    "satisfaction_score",
-    "satisfaction_at",
-    "referred_customers",
-    "referral_revenue",
-    "influence_score",
-    "response_level",
-    "spending_level",
-    "engagement_quadrant",
-    "next_purchase_status",
-    "next_purchase_on",
-    "next_purchase_confidence",
-    "clv_tier",
-    "clv_bucket",
+_KEPT_BY_THE_WRITE = {
+    "tenant_id",
+    "computed_at",
+    "standing_since",
+    "risk_rank",
+    "clv_rank",
     "recommended_products",
-    "external_scores",
     "external_as_of",
     "external_model_version",
-    "clv_rank",
-}  # noqa: E501
-_KEPT_BY_THE_WRITE = {"tenant_id", "computed_at", "standing_since", "risk_rank"} | _NOT_YET
+}
 _SCORED = tuple(c for c in customer_analytics.columns if c.name not in _KEPT_BY_THE_WRITE)
 
 #: A change of one of these is a change of standing: it makes a row of history.
@@ -88,24 +64,67 @@ _CUTOFFS = """
 _NAMES = 'i.category COLLATE "C" AS category, i.brand COLLATE "C" AS brand'
 
 
+#: The columns of a customer's row that somebody else may have written, by the group of scores.
+WRITTEN_COLUMNS = {
+    "rfm": ("rfm_segment", "rfm_recency_score", "rfm_frequency_score", "rfm_monetary_score"),
+    "clv": ("clv", "clv_percentile"),
+    "churn": ("churn_score", "churn_reasons"),
+    "influence": ("influence_score",),
+    "next_purchase": ("next_purchase_on", "next_purchase_confidence"),
+}
+
+_DECLARED = ("sk", "membership_tier", "loyalty_points", "gender", "date_of_birth", "age_estimate")
+_STORED = ("computed_at", "external_scores", *chain.from_iterable(WRITTEN_COLUMNS.values()))
+
+# From the declared row `c` and the stored row `a`, if there is one.
+_TOUCHED = f"""
+        SELECT c.sk AS customer_sk, {", ".join(f"c.{name}" for name in _DECLARED[1:])},
+               a.computed_at AS previously_computed_at,
+               coalesce(a.external_scores, '{{}}') AS external_scores,
+               {
+    ", ".join(
+        f"CASE WHEN '{group}' = ANY(a.external_scores) THEN a.{name} END AS written_{name}"
+        for group, names in WRITTEN_COLUMNS.items()
+        for name in names
+    )
+}"""
+
+
 def _sources_of_set(restriction: str) -> str:
     """The sources for many customers: joined in whatever way suits their number."""
+    of_customer = restriction.format(customer="customer_sk")
     return f"""
     touched AS NOT MATERIALIZED (
-        SELECT c.sk AS customer_sk, c.membership_tier, a.computed_at AS previously_computed_at
+        {_TOUCHED}
         FROM customers c
         LEFT JOIN customer_analytics a ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
         WHERE c.tenant_id = :tenant_id{restriction.format(customer="c.sk")}
     ),
     touched_orders AS NOT MATERIALIZED (
-        SELECT o.* FROM orders o
-        WHERE o.tenant_id = :tenant_id{restriction.format(customer="o.customer_sk")}
+        SELECT * FROM orders WHERE tenant_id = :tenant_id{of_customer}
     ),
     touched_items AS NOT MATERIALIZED (
         SELECT i.order_sk, o.customer_sk, {_NAMES}, i.quantity
         FROM orders o
         JOIN order_items i ON i.tenant_id = o.tenant_id AND i.order_sk = o.sk
         WHERE o.tenant_id = :tenant_id{restriction.format(customer="o.customer_sk")}
+    ),
+    touched_contacts AS NOT MATERIALIZED (
+        SELECT * FROM contacts WHERE tenant_id = :tenant_id{of_customer}
+    ),
+    touched_feedback AS NOT MATERIALIZED (
+        SELECT * FROM feedback WHERE tenant_id = :tenant_id{of_customer}
+    ),
+    touched_referred AS NOT MATERIALIZED (
+        SELECT referred_by_sk AS customer_sk, sk AS referred_sk FROM customers
+        WHERE tenant_id = :tenant_id AND referred_by_sk IS NOT NULL{
+        restriction.format(customer="referred_by_sk")
+    }
+    ),
+    touched_referred_orders AS NOT MATERIALIZED (
+        SELECT r.customer_sk, o.ordered_at, o.net_amount
+        FROM touched_referred r
+        JOIN orders o ON o.tenant_id = :tenant_id AND o.customer_sk = r.referred_sk
     )"""
 
 
@@ -117,16 +136,25 @@ _SOURCES_OF_THE_COLLECTED = _sources_of_set(
 # One customer after the other, by key. The plan is made once and kept, so it must not hang on what
 # the statistics said that day: OFFSET 0 leaves the planner no other way than the index.
 _SOURCES_OF_THE_LISTED = f"""
-    listed AS NOT MATERIALIZED (SELECT unnest(CAST(:customer_sks AS bigint[])) AS customer_sk),
+    listed AS MATERIALIZED (
+        SELECT given AS customer_sk FROM unnest(CAST(:customer_sks AS bigint[])) AS given
+        UNION
+        SELECT c.referred_by_sk FROM unnest(CAST(:customer_sks AS bigint[])) AS given
+        CROSS JOIN LATERAL (
+            SELECT referred_by_sk FROM customers
+            WHERE tenant_id = :tenant_id AND sk = given OFFSET 0
+        ) c
+        WHERE c.referred_by_sk IS NOT NULL
+    ),
     touched AS NOT MATERIALIZED (
-        SELECT c.sk AS customer_sk, c.membership_tier, a.computed_at AS previously_computed_at
+        {_TOUCHED}
         FROM listed
         CROSS JOIN LATERAL (
-            SELECT sk, membership_tier FROM customers
+            SELECT {", ".join(_DECLARED)} FROM customers
             WHERE tenant_id = :tenant_id AND sk = listed.customer_sk OFFSET 0
         ) c
         LEFT JOIN LATERAL (
-            SELECT computed_at FROM customer_analytics
+            SELECT {", ".join(_STORED)} FROM customer_analytics
             WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk OFFSET 0
         ) a ON true
     ),
@@ -144,6 +172,35 @@ _SOURCES_OF_THE_LISTED = f"""
             SELECT * FROM order_items
             WHERE tenant_id = :tenant_id AND order_sk = o.sk OFFSET 0
         ) i
+    ),
+    touched_contacts AS NOT MATERIALIZED (
+        SELECT o.* FROM listed
+        CROSS JOIN LATERAL (
+            SELECT * FROM contacts
+            WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk OFFSET 0
+        ) o
+    ),
+    touched_feedback AS NOT MATERIALIZED (
+        SELECT o.* FROM listed
+        CROSS JOIN LATERAL (
+            SELECT * FROM feedback
+            WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk OFFSET 0
+        ) o
+    ),
+    touched_referred AS NOT MATERIALIZED (
+        SELECT listed.customer_sk, r.sk AS referred_sk FROM listed
+        CROSS JOIN LATERAL (
+            SELECT sk FROM customers
+            WHERE tenant_id = :tenant_id AND referred_by_sk = listed.customer_sk OFFSET 0
+        ) r
+    ),
+    touched_referred_orders AS NOT MATERIALIZED (
+        SELECT r.customer_sk, o.ordered_at, o.net_amount
+        FROM touched_referred r
+        CROSS JOIN LATERAL (
+            SELECT ordered_at, net_amount FROM orders
+            WHERE tenant_id = :tenant_id AND customer_sk = r.referred_sk OFFSET 0
+        ) o
     )"""
 
 _STORED_OF_SET = """customer_analytics old
@@ -339,14 +396,26 @@ _COLLECT_RECENT = text("""
     CREATE TEMPORARY TABLE collected AS
     WITH since AS (
         SELECT coalesce(CAST(:since AS timestamptz) - interval '1 day', '-infinity') AS instant
+    ), changed AS (
+        SELECT customer_sk FROM orders
+        WHERE tenant_id = :tenant_id AND recorded_at >= (SELECT instant FROM since)
+        UNION
+        SELECT customer_sk FROM contacts
+        WHERE tenant_id = :tenant_id AND recorded_at >= (SELECT instant FROM since)
+        UNION
+        SELECT customer_sk FROM feedback
+        WHERE tenant_id = :tenant_id AND recorded_at >= (SELECT instant FROM since)
+        UNION
+        SELECT c.sk FROM customers c
+        LEFT JOIN customer_analytics a ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
+        WHERE c.tenant_id = :tenant_id
+          AND (a.customer_sk IS NULL OR c.updated_at >= (SELECT instant FROM since))
     )
-    SELECT customer_sk FROM orders
-    WHERE tenant_id = :tenant_id AND recorded_at >= (SELECT instant FROM since)
+    SELECT customer_sk FROM changed
     UNION
-    SELECT c.sk FROM customers c
-    LEFT JOIN customer_analytics a ON a.tenant_id = c.tenant_id AND a.customer_sk = c.sk
-    WHERE c.tenant_id = :tenant_id
-      AND (a.customer_sk IS NULL OR c.updated_at >= (SELECT instant FROM since))
+    SELECT c.referred_by_sk FROM changed
+    JOIN customers c ON c.tenant_id = :tenant_id AND c.sk = changed.customer_sk
+    WHERE c.referred_by_sk IS NOT NULL
 """)
 
 
@@ -374,6 +443,8 @@ async def score_staged(
     """
     parameters = _clock_parameters(tenant_id, clock)
     await connection.execute(_RUN_MEMORY)
+    # Adding up what changed in every row would take longer than adding up every row.
+    await connection.execute(_TOTALS, {"kept": "off" if everybody else "on"})
     stage = statements.stage_everybody if everybody else statements.stage_collected
     staged = await connection.execute(stage, parameters)
     for statement in _SORT_STAGE:
@@ -382,6 +453,9 @@ async def score_staged(
         cut = parameters | {"model_version": model_version}
         await connection.execute(statements.cut, cut)
     written = (await connection.execute(statements.write_staged, parameters)).scalar_one()
+    if everybody:
+        await connection.execute(_REBUILD_TOTALS, {"tenant_id": tenant_id})
+        await connection.execute(_TOTALS, {"kept": "on"})
     missed = list((await connection.execute(_MISSED, {"tenant_id": tenant_id})).scalars())
     await connection.execute(_DROP_STAGES)
     return WrittenScores(staged.rowcount, written, missed)
@@ -409,6 +483,9 @@ _RUN_MEMORY = text("""
            set_config('parallel_setup_cost', '10', true),
            set_config('parallel_tuple_cost', '0.005', true)
 """)
+
+_TOTALS = text("SELECT set_config('app.totals', :kept, true)")
+_REBUILD_TOTALS = text("SELECT rebuild_population_totals(:tenant_id)")
 
 # A row that was neither ours to write nor still the one that was staged.
 _MISSED = text("""

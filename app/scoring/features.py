@@ -1,6 +1,7 @@
-"""From orders to one row of features per customer: what happened, before any judgement.
+"""From orders, contacts, feedback and referrals to one row of features per customer: what happened,
+before any judgement.
 
-Only orders before the as-of are looked at. `counted` and `net_amount` are the orders' own rules
+Only what was before the as-of is looked at. `counted` and `net_amount` are the orders' own rules
 (`app.domain.order`); windows begin at the tenant's local time of day, so that a day of daylight
 saving neither gains nor loses an order.
 """
@@ -26,23 +27,38 @@ from app.domain.behaviour import (
     TOP_PREFERENCES,
     WINDOWS,
 )
+from app.domain.feedback import FeedbackKind
 from app.domain.order import OrderStatus
-from app.scoring.functions import days_between
-from app.scoring.relations import order_items, orders, run, touched
+from app.scoring.functions import date_part, days_between, smallest
+from app.scoring.relations import (
+    WRITTEN,
+    contacts,
+    feedback,
+    order_items,
+    orders,
+    referred,
+    referred_orders,
+    run,
+    touched,
+)
 
 
 def customer_totals() -> Table:
     """One row for each touched customer, with or without orders: sums, firsts, lasts and tops."""
-    return (
-        touched.left_join(_order_totals(), "customer_sk")
-        .drop("customer_sk_right")
-        .left_join(_notes(), "customer_sk")
-        .drop("customer_sk_right")
-        .left_join(_favourites("category"), "customer_sk")
-        .drop("customer_sk_right")
-        .left_join(_favourites("brand"), "customer_sk")
-        .drop("customer_sk_right")
+    parts = (
+        _order_totals(),
+        _notes(),
+        _favourites("category"),
+        _favourites("brand"),
+        _contact_totals(),
+        _feedback_totals(),
+        _referred_totals(),
+        _referral_revenue(),
     )
+    totals = touched
+    for part in parts:
+        totals = totals.left_join(part, "customer_sk").drop("customer_sk_right")
+    return totals
 
 
 def _known_orders() -> Table:
@@ -67,6 +83,17 @@ def _order_totals() -> Table:
         "discounted_orders": o.count(where=counted & (o.discount_amount > 0)),
         "items_bought": o.item_count.sum(where=counted),
         "orders_with_items": o.item_count.count(where=counted),
+        # When, which and where the first one was; of equally early ones the one recorded first.
+        "first_order_place": smallest(
+            ibis.array(
+                [
+                    date_part("epoch", o.ordered_at),
+                    o.sk.cast("float64"),
+                    o.store_sk.cast("float64"),
+                ]
+            ),
+            where=counted,
+        ),
         "first_order_local_180d": o.local_at.min(where=counted & _since(o, "180d")),
     }
     for days in WINDOWS:
@@ -115,6 +142,47 @@ def _favourites(attribute: str) -> Table:
     )
 
 
+def _contact_totals() -> Table:
+    """How often the customer was contacted and answered, and over which channel."""
+    c = contacts.filter(contacts.sent_at < run.as_of.as_scalar())
+    answered = c.responded_at.notnull() & (c.responded_at < run.as_of.as_scalar())
+    return c.group_by("customer_sk").aggregate(
+        contacts=c.count(),
+        responses=c.count(where=answered),
+        last_contact_at=c.sent_at.max(),
+        last_contact_channel=c.channel.collect(order_by=[c.sent_at.desc(), c.sk.desc()])[0],
+        preferred_contact_channel=c.channel.mode(where=answered),
+    )
+
+
+def _feedback_totals() -> Table:
+    """What the customer thinks; satisfaction is the mean of the last year's NPS and CSAT scores."""
+    f = feedback.filter(feedback.given_at < run.as_of.as_scalar())
+    complaint = f.kind == FeedbackKind.COMPLAINT.value
+    rating = f.kind.isin([FeedbackKind.NPS.value, FeedbackKind.CSAT.value]) & (
+        f.given_at >= run.since_365d.as_scalar()
+    )
+    return f.group_by("customer_sk").aggregate(
+        feedback_count=f.count(),
+        complaint_count=f.count(where=complaint),
+        complaints_90d=f.count(where=complaint & (f.given_at >= run.since_90d.as_scalar())),
+        ratings=f.score.sum(where=rating),
+        ratings_given=f.score.count(where=rating),
+        satisfaction_at=f.given_at.max(where=rating),
+    )
+
+
+def _referred_totals() -> Table:
+    """How many customers the customer brought in, directly."""
+    return referred.group_by("customer_sk").aggregate(referred_customers=referred.count())
+
+
+def _referral_revenue() -> Table:
+    """What those customers' orders are worth."""
+    o = referred_orders.filter(referred_orders.ordered_at < run.as_of.as_scalar())
+    return o.group_by("customer_sk").aggregate(referral_revenue=o.net_amount.sum())
+
+
 #: Sums of amounts, in minor units.
 AMOUNTS = (
     "revenue",
@@ -122,6 +190,7 @@ AMOUNTS = (
     "discount_amount",
     *(f"revenue_{days}d" for days in WINDOWS),
     "rfm_monetary",
+    "referral_revenue",
 )
 
 _SUMS = (
@@ -130,6 +199,12 @@ _SUMS = (
     *(f"{status}_orders" for status in OrderStatus),
     *(f"orders_{days}d" for days in WINDOWS),
     "rfm_frequency",
+    "contacts",
+    "responses",
+    "feedback_count",
+    "complaint_count",
+    "complaints_90d",
+    "referred_customers",
     *AMOUNTS,
 )
 
@@ -160,7 +235,13 @@ def customer_features(periods: Table) -> Table:
     return t.select(
         "customer_sk",
         "membership_tier",
+        "loyalty_points",
+        "gender",
+        "date_of_birth",
+        "age_estimate",
         "previously_computed_at",
+        "external_scores",
+        *WRITTEN,
         *_SUMS,
         "first_order_at",
         "last_order_at",
@@ -172,6 +253,14 @@ def customer_features(periods: Table) -> Table:
         "preferred_categories",
         "preferred_brands",
         "order_notes",
+        "last_contact_at",
+        "last_contact_channel",
+        "preferred_contact_channel",
+        "satisfaction_at",
+        first_order_day=t.first_order_local.date(),
+        first_store_sk=t.first_order_place[2].cast("int64"),
+        response_rate=t.responses.cast("float64") / t.contacts.nullif(0),
+        satisfaction_score=t.ratings.cast("float64") / t.ratings_given.nullif(0),
         order_value=order_value,
         average_order_value=order_value.round().cast("int64"),
         tenure_months=tenure_months,

@@ -9,13 +9,35 @@ from ibis.expr.types import Table
 
 INSTANT = "timestamp('UTC')"
 
+#: Scores that somebody else computed and wrote into the customer's row; null where nobody did.
+WRITTEN = {
+    "written_rfm_segment": "string",
+    "written_rfm_recency_score": "int16",
+    "written_rfm_frequency_score": "int16",
+    "written_rfm_monetary_score": "int16",
+    "written_clv": "int64",
+    "written_clv_percentile": "int16",
+    "written_churn_score": "float64",
+    "written_churn_reasons": "array<string>",
+    "written_influence_score": "float64",
+    "written_next_purchase_on": "date",
+    "written_next_purchase_confidence": "float64",
+}
+
 #: `previously_computed_at` is when the stored row was computed; it travels with the customer, so
-#: that whoever writes the new row can tell whether another writer came in between.
+#: that whoever writes the new row can tell whether another writer came in between. The groups of
+#: scores that came from outside are `external_scores`.
 touched: Table = ibis.table(
     {
         "customer_sk": "int64",
         "membership_tier": "string",
+        "loyalty_points": "int32",
+        "gender": "string",
+        "date_of_birth": "date",
+        "age_estimate": "int16",
         "previously_computed_at": INSTANT,
+        "external_scores": "array<string>",
+        **WRITTEN,
     },
     name="touched",
 )
@@ -24,6 +46,7 @@ orders: Table = ibis.table(
     {
         "sk": "int64",
         "customer_sk": "int64",
+        "store_sk": "int64",
         "status": "string",
         "ordered_at": INSTANT,
         "local_at": "timestamp",
@@ -49,6 +72,33 @@ order_items: Table = ibis.table(
         "quantity": "decimal(14, 3)",
     },
     name="touched_items",
+)
+
+contacts: Table = ibis.table(
+    {
+        "sk": "int64",
+        "customer_sk": "int64",
+        "channel": "string",
+        "sent_at": INSTANT,
+        "responded_at": INSTANT,
+    },
+    name="touched_contacts",
+)
+
+feedback: Table = ibis.table(
+    {"customer_sk": "int64", "kind": "string", "score": "int16", "given_at": INSTANT},
+    name="touched_feedback",
+)
+
+#: One row for each customer that a touched one (`customer_sk`) brought in.
+referred: Table = ibis.table(
+    {"customer_sk": "int64", "referred_sk": "int64"}, name="touched_referred"
+)
+
+#: The orders of those, under the customer who brought them in.
+referred_orders: Table = ibis.table(
+    {"customer_sk": "int64", "ordered_at": INSTANT, "net_amount": "int64"},
+    name="touched_referred_orders",
 )
 
 #: One row: the instant to score for and where each window begins.

@@ -1,4 +1,4 @@
-"""From features to scores: RFM, lifetime value, churn and lifecycle of each customer.
+"""From features to scores: RFM, lifetime value, churn, influence, engagement and what comes next.
 
 Every rule is data in `app.domain`; this module says the same rules as expressions, so that one
 statement scores a million customers. The function named in each docstring is the scalar twin, and
@@ -29,14 +29,31 @@ from app.domain.churn import (
     ComponentChurn,
     Drop,
     TieredChurn,
+    Voice,
 )
-from app.domain.clv import DAYS_PER_YEAR, MONTHS_PER_YEAR, ClvRules, SimpleClv
+from app.domain.clv import (
+    BUCKET_BOUNDS,
+    DAYS_PER_YEAR,
+    MONTHS_PER_YEAR,
+    ClvRules,
+    ClvTier,
+    SimpleClv,
+)
+from app.domain.demographics import AGE_GROUPS, AgeGroup
+from app.domain.engagement import (
+    MEDIAN_PLACE,
+    QUADRANTS,
+    EngagementRules,
+    ResponseLevel,
+    SpendingLevel,
+)
+from app.domain.influence import InfluenceRules
 from app.domain.lifecycle import LifecycleRules, LifecycleSegment
 from app.domain.profile import Profile
 from app.domain.rfm import ANY, ANY_SUM, PERCENTILES, QUINTILES, SegmentRule
 from app.domain.status import ScoreStatus
-from app.scoring.functions import width_bucket
-from app.scoring.relations import cutoffs, run
+from app.scoring.functions import days_after, width_bucket
+from app.scoring.relations import WRITTEN, cutoffs, run
 
 
 def clv(features: Table, profile: Profile) -> Table:
@@ -70,13 +87,33 @@ def population(features: Table, profile: Profile) -> Table:
 
 
 def customer_ratings(features: Table, profile: Profile, decimals: int) -> Table:
-    """The features with lifetime value, the three RFM scores and the churn score.
+    """The features with lifetime value, the RFM scores, the churn score and those beside them.
 
     `decimals` are the decimal places of the tenant's currency, for rules written in major units.
+    Where a profile keeps what others wrote, their values take the place of ours here, before
+    anything is derived from them.
     """
     t = clv(features, profile).cross_join(cutoffs)
-    t = t.mutate(**_rfm_scores(t, profile, decimals), **_churn(t, profile))
-    return t.drop(*cutoffs.columns)
+    t = t.mutate(
+        **_rfm_scores(t, profile, decimals),
+        **_churn(t, profile),
+        **_next_purchase(t),
+        influence_score=_influence(t, profile.influence, decimals),
+        response_level=_response_level(t.response_rate, profile.engagement),
+        spending_level=_spending_level(t),
+        age_group=_age_group(t),
+        rfm_segment=ibis.null("string"),
+    )
+    t = t.drop(*cutoffs.columns)
+    if profile.keeps_external_scores:
+        t = t.mutate(
+            **{
+                name: t[written].fill_null(t[name])
+                for written in WRITTEN
+                for name in [written.removeprefix("written_")]
+            }
+        )
+    return t.drop(*WRITTEN)
 
 
 def customer_scores(ratings: Table, profile: Profile, decimals: int) -> Table:
@@ -89,20 +126,30 @@ def customer_scores(ratings: Table, profile: Profile, decimals: int) -> Table:
         as_of=run.as_of.as_scalar(),
         model_version=ibis.literal(profile.version),
         **{name: t[name] for name in _CARRIED},
-        rfm_status=_status(r.notnull()),
+        rfm_status=_status(r.notnull() | t.rfm_segment.notnull()),
         rfm_code=(r * 100 + f * 10 + m).cast("string"),
-        rfm_segment=_segment(r, f, m, profile.segment_rules),
-        clv_status=_status(t.counted_orders > 0),
+        rfm_segment=t.rfm_segment.fill_null(_segment(r, f, m, profile.segment_rules)),
+        clv_status=_status(t.clv.notnull()),
+        clv_tier=_clv_tier(t.clv_percentile, profile.clv_tiers),
+        clv_bucket=_clv_bucket(t.clv, decimals),
         clv_confidence=_clv_confidence(t),
         churn_status=_status(t.churn_score.notnull()),
         churn_band=_churn_band(t.churn_score, profile.churn_bands),
         value_at_risk=(t.clv.cast("float64") * t.churn_score).round().cast("int64"),
         lifecycle_segment=_lifecycle(t, profile.lifecycle, decimals),
+        engagement_quadrant=_quadrant(t.spending_level, t.response_level),
+        next_purchase_status=_status(t.next_purchase_on.notnull()),
+        external_scores=_external_scores(t, profile),
     )
 
 
 _CARRIED = (
     "membership_tier",
+    "loyalty_points",
+    "gender",
+    "age_group",
+    "first_order_day",
+    "first_store_sk",
     "total_orders",
     "counted_orders",
     "pending_orders",
@@ -141,6 +188,24 @@ _CARRIED = (
     "basket_size",
     "discount_sensitivity",
     "order_notes",
+    "contacts",
+    "responses",
+    "response_rate",
+    "last_contact_at",
+    "last_contact_channel",
+    "preferred_contact_channel",
+    "feedback_count",
+    "complaint_count",
+    "complaints_90d",
+    "satisfaction_score",
+    "satisfaction_at",
+    "referred_customers",
+    "referral_revenue",
+    "influence_score",
+    "response_level",
+    "spending_level",
+    "next_purchase_on",
+    "next_purchase_confidence",
     "rfm_recency_days",
     "rfm_frequency",
     "rfm_monetary",
@@ -311,14 +376,32 @@ def _component_churn(t: Table, rules: ComponentChurn) -> tuple[FloatingColumn, R
         (t.spend_trend == DECREASING, rules.falling_spend_points),
         else_=0,
     )
+    complaints, dissatisfaction, silence = _voice_points(t, rules.voice)
     reasons = [
         (ChurnReason.LONG_ABSENCE, absence >= float(rules.absence_reason)),
         (ChurnReason.FEWER_ORDERS, orders >= rules.orders_reason),
         (ChurnReason.LESS_SPENDING, spending >= rules.spending_reason),
+        (ChurnReason.COMPLAINTS, complaints > 0),
+        (ChurnReason.LOW_SATISFACTION, dissatisfaction > 0),
         (ChurnReason.FALLING_TREND, trend >= rules.trend_reason),
+        (ChurnReason.LOW_RESPONSE, silence > 0),
     ]
-    points = (absence + orders + spending + trend).floor().cast("float64")
-    return points / 100.0, reasons
+    points = absence + orders + spending + trend + complaints + dissatisfaction + silence
+    return ibis.least(points, 100.0).floor().cast("float64") / 100.0, reasons
+
+
+def _voice_points(t: Table, voice: Voice) -> tuple[IntegerColumn, IntegerColumn, IntegerColumn]:
+    """Points for complaints, for dissatisfaction and for not answering."""
+    complaints = ibis.least(t.complaints_90d * voice.points_per_complaint, voice.complaint_points)
+    dissatisfied = t.satisfaction_score < voice.satisfied_from
+    silent = (t.contacts >= voice.enough_contacts) & (
+        t.responses.cast("float64") < voice.answering_from * t.contacts.cast("float64")
+    )
+    return (
+        complaints,
+        ibis.cases((dissatisfied, voice.dissatisfied_points), else_=0),
+        ibis.cases((silent, voice.silent_points), else_=0),
+    )
 
 
 def _drop_points(
@@ -381,3 +464,96 @@ def _lifecycle(t: Table, rules: LifecycleRules, decimals: int) -> StringColumn:
 
 def _status(available: BooleanValue) -> StringColumn:
     return ibis.ifelse(available, ScoreStatus.OK.value, ScoreStatus.INSUFFICIENT_DATA.value)
+
+
+def _clv_tier(percentile: IntegerColumn, tiers: tuple[ClvTier, ...]) -> StringColumn:
+    """`app.domain.clv.tier`."""
+    return ibis.cases(
+        *((percentile >= tier.from_percentile, tier.code) for tier in tiers),
+        else_=ibis.null("string"),
+    )
+
+
+def _clv_bucket(value: IntegerColumn, decimals: int) -> IntegerColumn:
+    """`app.domain.clv.bucket`."""
+    bounds = ibis.array([float(bound * 10**decimals) for bound in BUCKET_BOUNDS])
+    return width_bucket(value.cast("float64"), bounds)
+
+
+def _influence(t: Table, rules: InfluenceRules, decimals: int) -> FloatingColumn:
+    """`app.domain.influence.influence`."""
+    revenue = ibis.greatest(t.referral_revenue, 0).cast("float64") / float(10**decimals)
+    return 100.0 * (
+        rules.referral_weight
+        * ibis.least(t.referred_customers.cast("float64") / rules.referral_norm, 1.0)
+        + rules.revenue_weight * ibis.least(revenue / rules.revenue_norm, 1.0)
+        + rules.engagement_weight * t.response_rate.fill_null(0.0)
+    )
+
+
+def _response_level(rate: FloatingColumn, rules: EngagementRules) -> StringColumn:
+    """`app.domain.engagement.EngagementRules.response_level`."""
+    return ibis.cases(
+        (rate.isnull(), ibis.null("string")),
+        (rate < rules.low, ResponseLevel.LOW.value),
+        (rate > rules.high, ResponseLevel.HIGH.value),
+        else_=ResponseLevel.MEDIUM.value,
+    )
+
+
+def _spending_level(t: Table) -> StringColumn:
+    """`app.domain.engagement.spending_level`."""
+    median = t.monetary_percentiles[MEDIAN_PLACE]
+    return ibis.cases(
+        (median.isnull(), ibis.null("string")),
+        (t.rfm_monetary.cast("float64") > median, SpendingLevel.HIGH.value),
+        else_=SpendingLevel.LOW.value,
+    )
+
+
+def _quadrant(spending: StringColumn, response: StringColumn) -> StringColumn:
+    """`app.domain.engagement.quadrant`."""
+    return ibis.cases(
+        *(
+            ((spending == level.value) & (response == rate.value), quadrant.value)
+            for (level, rate), quadrant in QUADRANTS.items()
+        ),
+        else_=ibis.null("string"),
+    )
+
+
+def _age_group(t: Table) -> StringColumn:
+    """`app.domain.demographics.age_group` of `age`."""
+    day, born = run.as_of_day.as_scalar(), t.date_of_birth
+    before_birthday = day.month() * 100 + day.day() < born.month() * 100 + born.day()
+    age = (day.year() - born.year() - before_birthday.cast("int32")).fill_null(t.age_estimate)
+    return ibis.cases(
+        (age.isnull() | (age < 0), ibis.null("string")),
+        *((age >= first, group.value) for first, group in AGE_GROUPS),
+        else_=AgeGroup.UNDER_18.value,
+    )
+
+
+def _next_purchase(t: Table) -> dict[str, Column]:
+    """`app.domain.next_purchase.next_purchase`."""
+    gap, days = t.purchase_frequency_days.nullif(0.0), t.days_since_last_order
+    in_days = ibis.greatest(gap.round().cast("int32") - days, 0)
+    evidence = 1.0 - 1.0 / t.counted_orders.nullif(0).cast("float64")
+    steadiness = 1.0 / (1.0 + t.order_interval_change.fill_null(0.0).abs())
+    timeliness = ibis.least(gap / ibis.greatest(days, 1).cast("float64"), 1.0)
+    known = gap.notnull()
+    return {
+        "next_purchase_on": ibis.ifelse(
+            known, days_after(run.as_of_day.as_scalar(), in_days.cast("int32")), ibis.null("date")
+        ),
+        "next_purchase_confidence": ibis.ifelse(
+            known, evidence * steadiness * timeliness, ibis.null("float64")
+        ),
+    }
+
+
+def _external_scores(t: Table, profile: Profile) -> Column:
+    """The groups that came from outside and stay; recommended products are nobody's but theirs."""
+    if profile.keeps_external_scores:
+        return t.external_scores
+    return t.external_scores.filter(lambda group: group == "products")

@@ -251,8 +251,11 @@ _CUSTOMER_SUMS = {
     "responses": "responses",
 }
 
-# The figures by the keys they are made of. Those of a group are summed together first: a million
-# rows become some thousands, and those become every figure.
+_ALL = frozenset(_CUSTOMER_SUMS)
+
+# The figures by the keys they are made of, and the sums that are kept for them; the others stay 0.
+# Those of a group are summed together first: a million rows become some thousands, and those become
+# every figure.
 _FIGURES = (
     (
         (
@@ -265,40 +268,62 @@ _FIGURES = (
            ('lifecycle', lifecycle_segment, ''),
            ('tier', coalesce(membership_tier, 'none'), ''),
            ('engagement', coalesce(response_level, 'none'), spending_level)""",
+        _ALL,
     ),
     (
         "clv_tier, clv_bucket, age_group, gender",
         """('clv_tier', clv_tier, ''),
            ('clv_bucket', clv_bucket::text, ''),
            ('demographics', coalesce(age_group, 'unknown'), coalesce(gender, 'unknown'))""",
+        _ALL
+        - {
+            "days_since",
+            "active_30d",
+            "inactive_90d",
+            "churn_rated",
+            "churn_points",
+            "declining_orders",
+            "declining_spend",
+            "loyalty_points",
+            "contacts",
+            "responses",
+        },
     ),
     (
         "first_order_day, first_store_sk",
         "('first_order', first_order_day::text, coalesce(first_store_sk, 0)::text)",
+        frozenset({"customers"}),
     ),
 )
 _COLUMNS = ", ".join(_CUSTOMER_SUMS)
 _ROLLED_UP = ", ".join(f"sum({name})" for name in _CUSTOMER_SUMS)
 
 
+_OF_REASONS = frozenset({"customers", "clv", "value_at_risk", "churn_rated", "churn_points"})
+
+
+def _sums(kept: frozenset[str]) -> str:
+    return ", ".join(
+        f"sum(sign * {expression}) AS {name}" if name in kept else f"0::bigint AS {name}"
+        for name, expression in _CUSTOMER_SUMS.items()
+    )
+
+
 def _totals_of(source: str) -> str:
     """Select the totals that the rows of `source` (with a `sign` of 1 or -1) add up to."""
-    sums = ", ".join(
-        f"sum(sign * {expression}) AS {name}" for name, expression in _CUSTOMER_SUMS.items()
-    )
     parts = [
         f"""
         SELECT tenant_id, figure, a, b, {_ROLLED_UP}
         FROM (
-            SELECT tenant_id, {keys}, {sums} FROM {source} GROUP BY tenant_id, {keys}
+            SELECT tenant_id, {keys}, {_sums(kept)} FROM {source} GROUP BY tenant_id, {keys}
         ) fine
         CROSS JOIN LATERAL (VALUES {figures}) AS named (figure, a, b)
         WHERE a IS NOT NULL AND b IS NOT NULL
         GROUP BY tenant_id, figure, a, b"""
-        for keys, figures in _FIGURES
+        for keys, figures, kept in _FIGURES
     ]
     parts.append(f"""
-        SELECT tenant_id, 'reason', reason, '', {sums}
+        SELECT tenant_id, 'reason', reason, '', {_sums(_OF_REASONS)}
         FROM {source} CROSS JOIN LATERAL unnest(churn_reasons) AS reason
         GROUP BY tenant_id, reason""")
     return "\n        UNION ALL".join(parts)

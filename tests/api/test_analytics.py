@@ -93,7 +93,7 @@ async def test_a_profile_has_the_figures_of_the_customer(
     await score(database, closed, SITI)
     profile = await get(analyst, "/api/customers/siti/profile")
     assert profile["customer"]["id"] == "siti"
-    assert (profile["currency"], profile["modelVersion"]) == ("USD", "retail-1")
+    assert (profile["currency"], profile["modelVersion"]) == ("USD", "retail-2")
     assert profile["asOf"] == "2026-03-02T05:00:00Z"
     metrics = profile["metrics"]
     windows = {

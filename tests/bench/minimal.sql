@@ -21,6 +21,7 @@ SELECT customer_sk,
        count(*) FILTER (WHERE status = 'refunded') AS refunded_orders,
        min(ordered_at) FILTER (WHERE counted) AS first_order_at,
        max(ordered_at) FILTER (WHERE counted) AS last_order_at,
+       (array_agg(store_sk ORDER BY ordered_at, sk) FILTER (WHERE counted))[1] AS first_store_sk,
        min(local_at) FILTER (WHERE counted)::date AS first_day,
        max(local_at) FILTER (WHERE counted)::date AS last_day,
        min(local_at) FILTER (WHERE counted AND ordered_at >= since_180d)::date AS first_day_180d,
@@ -63,7 +64,13 @@ INSERT INTO customer_analytics AS stored (
     rfm_recency_score, rfm_frequency_score, rfm_monetary_score, rfm_code, rfm_segment,
     rfm_recency_percentile, rfm_frequency_percentile, rfm_monetary_percentile,
     clv_status, clv, clv_1_year, clv_3_year, clv_percentile, clv_confidence,
-    churn_status, churn_score, churn_band, churn_reasons, value_at_risk, lifecycle_segment
+    churn_status, churn_score, churn_band, churn_reasons, value_at_risk, lifecycle_segment,
+    first_order_day, first_store_sk, loyalty_points, gender, age_group,
+    contacts, responses, response_rate, last_contact_at, last_contact_channel,
+    preferred_contact_channel, feedback_count, complaint_count, complaints_90d,
+    satisfaction_score, satisfaction_at, referred_customers, referral_revenue, influence_score,
+    response_level, spending_level, engagement_quadrant,
+    next_purchase_status, next_purchase_on, next_purchase_confidence, clv_tier, clv_bucket
 )
 WITH favourites AS (
     SELECT o.customer_sk, i.category, i.brand, sum(i.quantity) AS quantity
@@ -82,10 +89,47 @@ WITH favourites AS (
           WHERE brand IS NOT NULL GROUP BY 1, 2) b
     GROUP BY 1
 ), clock AS (
-    SELECT (:as_of AT TIME ZONE :zone)::date AS today
+    SELECT (:as_of AT TIME ZONE :zone)::date AS today,
+           ((:as_of AT TIME ZONE :zone) - interval '90 days') AT TIME ZONE :zone AS since_90d,
+           ((:as_of AT TIME ZONE :zone) - interval '365 days') AT TIME ZONE :zone AS since_365d
+), contacted AS (
+    SELECT customer_sk, count(*) AS contacts,
+           count(*) FILTER (WHERE responded_at < :as_of) AS responses,
+           max(sent_at) AS last_contact_at,
+           (array_agg(channel ORDER BY sent_at DESC, sk DESC))[1] AS last_contact_channel,
+           mode() WITHIN GROUP (ORDER BY channel) FILTER (WHERE responded_at < :as_of)
+               AS preferred_contact_channel
+    FROM contacts WHERE tenant_id = :tenant_id AND sent_at < :as_of
+    GROUP BY 1
+), heard AS (
+    SELECT customer_sk, count(*) AS feedback_count,
+           count(*) FILTER (WHERE kind = 'complaint') AS complaint_count,
+           count(*) FILTER (WHERE kind = 'complaint' AND given_at >= since_90d) AS complaints_90d,
+           avg(score) FILTER (WHERE kind IN ('nps', 'csat') AND given_at >= since_365d)::float8
+               AS satisfaction_score,
+           max(given_at) FILTER (WHERE kind IN ('nps', 'csat') AND given_at >= since_365d)
+               AS satisfaction_at
+    FROM feedback, clock WHERE tenant_id = :tenant_id AND given_at < :as_of
+    GROUP BY 1
+), brought AS (
+    SELECT c.referred_by_sk AS customer_sk, count(*) AS referred_customers,
+           sum(t.revenue)::bigint AS referral_revenue
+    FROM customers c LEFT JOIN totals t ON t.customer_sk = c.sk
+    WHERE c.tenant_id = :tenant_id AND c.referred_by_sk IS NOT NULL
+    GROUP BY 1
 ), metrics AS (
     SELECT t.*,
-           c.sk, c.membership_tier,
+           c.sk, c.membership_tier, c.loyalty_points, c.gender,
+           coalesce(date_part('year', age(today, c.date_of_birth))::int, c.age_estimate) AS years,
+           coalesce(contacts, 0) AS contacts, coalesce(responses, 0) AS responses,
+           responses::float8 / contacts AS response_rate,
+           last_contact_at, last_contact_channel, contacted.preferred_contact_channel,
+           coalesce(feedback_count, 0) AS feedback_count,
+           coalesce(complaint_count, 0) AS complaint_count,
+           coalesce(complaints_90d, 0) AS complaints_90d, satisfaction_score, satisfaction_at,
+           coalesce(referred_customers, 0) AS referred_customers,
+           coalesce(referral_revenue, 0) AS referral_revenue,
+           today,
            coalesce(counted_orders, 0) AS orders_counted,
            coalesce(t.revenue, 0) AS spent,
            today - first_day AS tenure_days,
@@ -104,14 +148,18 @@ WITH favourites AS (
                 WHEN revenue_30d < revenue_90d / 3.0::float8 * 0.5 THEN 'decreasing'
                 WHEN revenue_30d > revenue_90d / 3.0::float8 * 1.5 THEN 'increasing'
                 ELSE 'stable' END AS spending_trend
-    FROM customers c CROSS JOIN clock LEFT JOIN totals t ON t.customer_sk = c.sk
+    FROM customers c CROSS JOIN clock
+    LEFT JOIN totals t ON t.customer_sk = c.sk
+    LEFT JOIN contacted ON contacted.customer_sk = c.sk
+    LEFT JOIN heard ON heard.customer_sk = c.sk
+    LEFT JOIN brought ON brought.customer_sk = c.sk
     WHERE c.tenant_id = :tenant_id
 ), valued AS MATERIALIZED (
     SELECT m.*,
            CASE WHEN orders_counted > 0
                 THEN order_value * 365 / greatest(coalesce(gap, 365), 7) * 0.3 END AS yearly,
            CASE WHEN orders_counted >= 2
-                THEN floor(
+                THEN floor(least(100,
                     least(days, 90) * 30 / 90.0::float8
                     + CASE WHEN orders_30d = 0 AND orders_90d = 0 THEN 30
                            WHEN orders_30d = 0 THEN 20
@@ -121,7 +169,11 @@ WITH favourites AS (
                            WHEN revenue_30d < revenue_90d / 3.0::float8 * 0.5 THEN 10 ELSE 0 END
                     + CASE WHEN order_trend = 'decreasing' THEN 15
                            WHEN spending_trend = 'decreasing' THEN 10 ELSE 0 END
-                ) / 100 END AS churn
+                    + least(complaints_90d * 10, 20)
+                    + CASE WHEN satisfaction_score < 5 THEN 15 ELSE 0 END
+                    + CASE WHEN contacts >= 3 AND responses < 0.3::float8 * contacts
+                           THEN 10 ELSE 0 END
+                )) / 100 END AS churn
     FROM metrics m
 ), steps AS (
     SELECT array_agg(step / 100.0::float8) AS percents FROM generate_series(1, 100) step
@@ -149,9 +201,17 @@ WITH favourites AS (
                                   + (orders_365d > k.f[3])::int + (orders_365d > k.f[4])::int END AS f,
            CASE WHEN buyer THEN 1 + (revenue_365d > k.m[1])::int + (revenue_365d > k.m[2])::int
                                   + (revenue_365d > k.m[3])::int + (revenue_365d > k.m[4])::int END AS m
+           , width_bucket(round(yearly * 3), k.clv_percents) AS clv_percent,
+           CASE WHEN response_rate < 0.3 THEN 'low' WHEN response_rate > 0.7 THEN 'high'
+                WHEN response_rate IS NOT NULL THEN 'medium' END AS response_level,
+           CASE WHEN coalesce(revenue_365d, 0) > k.m_percents[50] THEN 'high' ELSE 'low' END
+               AS spending_level
     FROM valued v CROSS JOIN cutoffs k
+), buckets AS (
+    SELECT array_agg(step * 10::float8 ^ power * 100 ORDER BY power, step) AS bounds
+    FROM generate_series(0, 12) power, unnest(ARRAY[1, 2, 5]) step
 )
-SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-1',
+SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-2',
        (:as_of AT TIME ZONE :zone)::date, membership_tier,
        coalesce(total_orders, 0), orders_counted, coalesce(pending_orders, 0),
        coalesce(accepted_orders, 0), coalesce(completed_orders, 0), coalesce(cancelled_orders, 0),
@@ -180,7 +240,7 @@ SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-1',
        CASE WHEN buyer THEN width_bucket(revenue_365d::float8, m_percents) END,
        CASE WHEN orders_counted > 0 THEN 'ok' ELSE 'insufficient_data' END,
        round(yearly * 3), round(yearly), round(yearly * 3),
-       width_bucket(round(yearly * 3), clv_percents),
+       clv_percent,
        CASE WHEN orders_counted > 0
             THEN floor(least(50 + 2 * orders_counted + 0.5 * months, 100)) END,
        CASE WHEN churn IS NOT NULL THEN 'ok' ELSE 'insufficient_data' END, churn,
@@ -190,14 +250,41 @@ SELECT :tenant_id, sk, :as_of, clock_timestamp(), 'retail-1',
            CASE WHEN days >= 60 THEN 'long_absence' END,
            CASE WHEN orders_30d = 0 THEN 'fewer_orders' END,
            CASE WHEN revenue_30d = 0 THEN 'less_spending' END,
+           CASE WHEN complaints_90d > 0 THEN 'complaints' END,
+           CASE WHEN satisfaction_score < 5 THEN 'low_satisfaction' END,
            CASE WHEN order_trend = 'decreasing' OR spending_trend = 'decreasing'
-                THEN 'falling_trend' END
+                THEN 'falling_trend' END,
+           CASE WHEN contacts >= 3 AND responses < 0.3::float8 * contacts
+                THEN 'low_response' END
        ], NULL))[1:3] END,
        round(round(yearly * 3) * churn),
        CASE WHEN days IS NULL THEN 'new' WHEN days > 365 THEN 'lost' WHEN days > 180 THEN 'dormant'
             WHEN days > 90 THEN 'at_risk'
             WHEN spent > 1500000000 AND orders_365d > 4 THEN 'vip'
-            WHEN orders_365d > 2 THEN 'regular' ELSE 'occasional' END
+            WHEN orders_365d > 2 THEN 'regular' ELSE 'occasional' END,
+       first_day, first_store_sk, loyalty_points, gender,
+       CASE WHEN years IS NULL OR years < 0 THEN NULL WHEN years >= 46 THEN '46+'
+            WHEN years >= 36 THEN '36-45' WHEN years >= 26 THEN '26-35'
+            WHEN years >= 18 THEN '18-25' ELSE 'under_18' END,
+       contacts, responses, response_rate, last_contact_at, last_contact_channel,
+       preferred_contact_channel, feedback_count, complaint_count, complaints_90d,
+       satisfaction_score, satisfaction_at, referred_customers, referral_revenue,
+       100 * (0.4::float8 * least(referred_customers / 20.0::float8, 1)
+              + 0.4::float8 * least(greatest(referral_revenue, 0) / 1e10::float8, 1)
+              + 0.2::float8 * coalesce(response_rate, 0)),
+       response_level, spending_level,
+       CASE spending_level || response_level
+            WHEN 'highhigh' THEN 'engaged_champion' WHEN 'highlow' THEN 'passive_buyer'
+            WHEN 'lowhigh' THEN 'potential' WHEN 'lowlow' THEN 'cold' END,
+       CASE WHEN gap > 0 THEN 'ok' ELSE 'insufficient_data' END,
+       CASE WHEN gap > 0 THEN today + greatest(round(gap)::int - days, 0) END,
+       CASE WHEN gap > 0
+            THEN (1 - 1 / orders_counted::float8)
+                 / (1 + abs(coalesce(gap_180d / gap - 1, 0)))
+                 * least(gap / greatest(days, 1), 1) END,
+       CASE WHEN clv_percent >= 95 THEN 'platinum' WHEN clv_percent >= 80 THEN 'gold'
+            WHEN clv_percent >= 50 THEN 'silver' WHEN clv_percent >= 0 THEN 'bronze' END,
+       width_bucket(round(yearly * 3), (SELECT bounds FROM buckets))
 FROM scored
 LEFT JOIN categories ON categories.customer_sk = scored.sk
 LEFT JOIN brands ON brands.customer_sk = scored.sk
@@ -217,6 +304,12 @@ ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
      rfm_recency_percentile, rfm_frequency_percentile, rfm_monetary_percentile,
      clv_status, clv, clv_1_year, clv_3_year, clv_percentile, clv_confidence,
      churn_status, churn_score, churn_band, churn_reasons, value_at_risk, lifecycle_segment,
+     first_order_day, first_store_sk, loyalty_points, gender, age_group,
+     contacts, responses, response_rate, last_contact_at, last_contact_channel,
+     preferred_contact_channel, feedback_count, complaint_count, complaints_90d,
+     satisfaction_score, satisfaction_at, referred_customers, referral_revenue, influence_score,
+     response_level, spending_level, engagement_quadrant,
+     next_purchase_status, next_purchase_on, next_purchase_confidence, clv_tier, clv_bucket,
      standing_since) =
     (excluded.as_of, excluded.computed_at, excluded.model_version, excluded.membership_tier,
      excluded.total_orders, excluded.counted_orders, excluded.pending_orders,
@@ -238,6 +331,15 @@ ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
      excluded.clv, excluded.clv_1_year, excluded.clv_3_year, excluded.clv_percentile,
      excluded.clv_confidence, excluded.churn_status, excluded.churn_score, excluded.churn_band,
      excluded.churn_reasons, excluded.value_at_risk, excluded.lifecycle_segment,
+     excluded.first_order_day, excluded.first_store_sk, excluded.loyalty_points,
+     excluded.gender, excluded.age_group, excluded.contacts, excluded.responses,
+     excluded.response_rate, excluded.last_contact_at, excluded.last_contact_channel,
+     excluded.preferred_contact_channel, excluded.feedback_count, excluded.complaint_count,
+     excluded.complaints_90d, excluded.satisfaction_score, excluded.satisfaction_at,
+     excluded.referred_customers, excluded.referral_revenue, excluded.influence_score,
+     excluded.response_level, excluded.spending_level, excluded.engagement_quadrant,
+     excluded.next_purchase_status, excluded.next_purchase_on,
+     excluded.next_purchase_confidence, excluded.clv_tier, excluded.clv_bucket,
      CASE WHEN (stored.rfm_code, stored.rfm_segment, stored.lifecycle_segment, stored.churn_band,
                 stored.membership_tier)
                IS DISTINCT FROM

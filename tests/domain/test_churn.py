@@ -202,6 +202,10 @@ def _sentence(reason: ChurnReason) -> str:
         orders_365d=12,
         spend_30d="IDR 0.00",
         spend_90d="IDR 1,250.00",
+        contacts=8,
+        responses=1,
+        complaints_90d=2,
+        satisfaction_score=3.5,
     )
 
 
@@ -212,6 +216,9 @@ def _sentence(reason: ChurnReason) -> str:
         ("fewer_orders", "Placed no order in the last 30 days, 1 order in the last 90."),
         ("less_spending", "Spent IDR 0.00 in the last 30 days, IDR 1,250.00 in the last 90."),
         ("rare_buyer", "Placed 12 orders in the last 365 days."),
+        ("complaints", "Complained twice in the last 90 days."),
+        ("low_satisfaction", "Satisfaction is 3.5 of 10."),
+        ("low_response", "Answered 1 of 8 contacts."),
     ],
 )
 def test_sentences_carry_the_customers_own_numbers(reason: str, expected: str) -> None:

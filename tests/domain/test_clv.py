@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.clv import RetentionClv, SimpleClv, confidence, lifetime_value
+from app.domain.clv import (
+    TIERS,
+    RetentionClv,
+    SimpleClv,
+    bucket,
+    bucket_bounds,
+    confidence,
+    lifetime_value,
+    tier,
+)
 
 
 def test_simple_extrapolates_the_rhythm() -> None:
@@ -85,3 +94,18 @@ def test_a_value_is_never_negative_and_grows_with_the_basket(
 )
 def test_confidence(orders: int, months: float, expected: int) -> None:
     assert confidence(orders, months) == expected
+
+
+@pytest.mark.parametrize(
+    ("percentile", "code"),
+    [(None, None), (0, "bronze"), (49, "bronze"), (50, "silver"), (94, "gold"), (95, "platinum")],
+)
+def test_a_tier_begins_at_its_percentile(percentile: int | None, code: str | None) -> None:
+    assert tier(TIERS, percentile) == code
+
+
+@given(st.integers(-(10**15), 10**17), st.sampled_from([0, 2, 3]))
+def test_a_value_lies_within_the_bounds_of_its_bucket(value: int, decimals: int) -> None:
+    low, high = bucket_bounds(bucket(value, decimals))
+    assert low is None or low * 10**decimals <= value
+    assert high is None or value < high * 10**decimals

@@ -25,7 +25,7 @@ def test_a_preset_is_read_as_it_is_declared(preset: str) -> None:
     profile = Profile.from_document({"preset": preset})
     assert profile == PRESETS[preset]
     assert profile.document() == {"preset": preset}
-    assert profile.version == f"{preset}-1"
+    assert profile.version == f"{preset}-2"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

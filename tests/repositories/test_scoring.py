@@ -1,7 +1,7 @@
 """The scores in PostgreSQL are the scalar rules, for whoever bought whatever whenever."""
 
 from dataclasses import astuple
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -14,14 +14,15 @@ from hypothesis.strategies import DrawFn
 
 from app.database import Database
 from app.domain.behaviour import WINDOWS
+from app.domain.feedback import SCORES, FeedbackKind
 from app.domain.order import OrderStatus, PaymentMethod
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.services.scoring import run_scores
 from tests import scoring_oracle as oracle
 from tests.factories import make_tenant
-from tests.scoring_oracle import Customer, Item, Order, Ranks, window_start
-from tests.scoring_rows import read_ranks, read_rows, record, scores
+from tests.scoring_oracle import Contact, Customer, Item, Opinion, Order, Ranks, window_start
+from tests.scoring_rows import STORES, read_ranks, read_rows, record, scores
 
 MINUTE = timedelta(minutes=1)
 TICK = timedelta(microseconds=1)
@@ -35,7 +36,7 @@ FIXED = {
 
 #: A preset each, with the zones, currencies and changes that are easiest to get wrong.
 TENANTS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "retail": ("Asia/Jakarta", "IDR", {}),
+    "retail": ("Asia/Jakarta", "IDR", {"influence": {"referralNorm": 2, "revenueNorm": 150_000}}),
     "ticketing": ("America/Los_Angeles", "USD", {"windowDays": 90}),
     "commerce": ("Europe/Berlin", "JPY", {}),
     "appointments": ("Australia/Lord_Howe", "KWD", {"lifecycle": {"vipSpend": 10}}),
@@ -87,6 +88,7 @@ def order(draw: DrawFn, tenant: Tenant, as_of: datetime) -> Order:
         payment_method=draw(st.sampled_from([None, *(m.value for m in PaymentMethod)])),
         item_count=draw(st.sampled_from([None, 0, 1, 3])),
         notes=draw(st.sampled_from([None, None, "", "gift, ‘wrapped’", "late"])),
+        store_sk=draw(st.sampled_from([None, *STORES])),
         items=tuple(draw(st.lists(items, max_size=2))),
     )
 
@@ -95,9 +97,55 @@ def order(draw: DrawFn, tenant: Tenant, as_of: datetime) -> Order:
 def populations(draw: DrawFn, tenant: Tenant, as_of: datetime) -> list[Customer]:
     drawn = draw(st.lists(st.lists(order(tenant, as_of), max_size=7), min_size=1, max_size=16))
     tiers = st.sampled_from([None, "gold"])
-    return [
-        Customer(f"cus-{number}", tuple(orders), draw(tiers)) for number, orders in enumerate(drawn)
-    ]
+    made: list[Customer] = []
+    for number, orders in enumerate(drawn):
+        earlier = [None, None, *(customer.id for customer in made)]
+        made.append(
+            Customer(
+                f"cus-{number}",
+                tuple(orders),
+                draw(tiers),
+                contacts=tuple(draw(st.lists(contact(tenant, as_of), max_size=5))),
+                opinions=tuple(draw(st.lists(opinion(tenant, as_of), max_size=4))),
+                referred_by=draw(st.sampled_from(earlier)),
+                loyalty_points=draw(st.sampled_from([None, 0, 120])),
+                gender=draw(st.sampled_from([None, "female"])),
+                date_of_birth=draw(st.none() | births(tenant.local_day(as_of))),
+                age_estimate=draw(st.sampled_from([None, 17, 18, 25, 26, 46])),
+            )
+        )
+    return made
+
+
+@st.composite
+def contact(draw: DrawFn, tenant: Tenant, as_of: datetime) -> Contact:
+    sent_at = draw(order_instants(tenant, as_of))
+    waited = draw(st.sampled_from([None, None, timedelta(0), MINUTE, timedelta(days=3)]))
+    return Contact(
+        sent_at,
+        draw(st.sampled_from(["whatsapp", "email", "phone", "visit"])),
+        None if waited is None else sent_at + waited,
+    )
+
+
+@st.composite
+def opinion(draw: DrawFn, tenant: Tenant, as_of: datetime) -> Opinion:
+    kind = draw(st.sampled_from(FeedbackKind))
+    bounds = SCORES.get(kind)
+    return Opinion(
+        draw(order_instants(tenant, as_of)), kind, draw(st.integers(*bounds)) if bounds else None
+    )
+
+
+@st.composite
+def births(draw: DrawFn, today: date) -> date:
+    """Birthdays around the as-of, on the ages where a group begins, and on leap days."""
+    if draw(st.booleans()):
+        return date(draw(st.sampled_from([1980, 2000, 2004])), 2, 29)
+    years = draw(st.sampled_from([-1, 0, 18, 26, 36, 46, 80]))
+    return date(today.year - years, today.month, min(today.day, 28)) + timedelta(
+        days=draw(st.sampled_from([-1, 0, 1, 200]))
+    )
 
 
 slugs = (f"tenant-{number}" for number in count())
@@ -114,7 +162,7 @@ async def compare(
 ) -> None:
     rows = await read_rows(database, tenant)
     stored = await read_ranks(database, tenant)
-    features = {customer.id: oracle.features(customer, tenant, as_of) for customer in made}
+    features = oracle.population(made, tenant, as_of)
     assert_ranks(stored, oracle.ranks(list(features.values())))
     assert set(rows) == set(features)
     for identity, row in rows.items():

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -19,8 +20,15 @@ from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories import job
 from app.repositories import scoring as scores_repository
-from app.repositories.tables import customers, job_runs, orders, score_history
+from app.repositories.tables import (
+    customer_analytics,
+    customers,
+    job_runs,
+    orders,
+    score_history,
+)
 from app.services.scoring import refresh_customers, run_scores
+from app.services.tenancy import change_profile
 from tests import scoring_oracle as oracle
 from tests.factories import make_tenant
 from tests.repositories.test_scoring import assert_row, compare
@@ -42,6 +50,7 @@ def shop(seed: int, size: int = 12) -> list[Customer]:
                 Order(NOW - DAY * chance.randint(1, 400), total_amount=chance.randint(1, 99) * 100)
                 for _ in range(number % 9)
             ),
+            referred_by=f"cus-{number // 3:02}" if number % 2 else None,
         )
         for number in range(size)
     ]
@@ -57,15 +66,17 @@ async def refresh(
 
 async def read_customers(database: Database, tenant: Tenant) -> list[Customer]:
     """The customers as the tables have them now."""
+    referrer = customers.alias()
     query = (
-        select(customers.c.id, customers.c.membership_tier, orders)
+        select(customers.c.id, customers.c.membership_tier, orders, referrer.c.id.label("referrer"))
         .outerjoin(orders, orders.c.customer_sk == customers.c.sk)
+        .outerjoin(referrer, referrer.c.sk == customers.c.referred_by_sk)
         .order_by(customers.c.sk, orders.c.sk)
     )
     found: dict[str, Customer] = {}
     async with database.tenant_transaction(tenant.id) as connection:
         for row in await connection.execute(query):
-            customer = found.get(row[0]) or Customer(row[0], (), row[1])
+            customer = found.get(row[0]) or Customer(row[0], (), row[1], referred_by=row.referrer)
             if row.customer_sk is not None:
                 placed = Order(
                     row.ordered_at,
@@ -77,7 +88,7 @@ async def read_customers(database: Database, tenant: Tenant) -> list[Customer]:
                     row.item_count,
                     row.notes,
                 )
-                customer = Customer(row[0], (*customer.orders, placed), row[1])
+                customer = replace(customer, orders=(*customer.orders, placed))
             found[row[0]] = customer
     return list(found.values())
 
@@ -87,10 +98,10 @@ async def assert_scored(database: Database, tenant: Tenant, as_of: datetime = NO
     ranks = await read_ranks(database, tenant)
     rows = await read_rows(database, tenant)
     made = await read_customers(database, tenant)
+    features = oracle.population(made, tenant, as_of)
     assert {customer.id for customer in made} == set(rows)
     for customer in made:
-        features = oracle.features(customer, tenant, as_of)
-        assert_row(rows[customer.id], oracle.expected(features, tenant, ranks))
+        assert_row(rows[customer.id], oracle.expected(features[customer.id], tenant, ranks))
 
 
 async def job_of(database: Database, tenant: Tenant, run_id: Any) -> job.JobRun:
@@ -180,6 +191,53 @@ async def _change_something(
             await connection.execute(delete(orders).where(orders.c.sk == theirs))
 
 
+async def test_what_others_wrote_stays_unless_the_profile_says_otherwise(
+    fresh_database: Database,
+) -> None:
+    tenant = await make_tenant(fresh_database)
+    sks = await record(fresh_database, tenant, shop(7))
+    await run_scores(fresh_database, tenant, mode=RunMode.FULL, as_of=NOW)
+    ours = (await read_rows(fresh_database, tenant))["cus-08"]
+    written = {
+        "rfm_segment": "champion",
+        "rfm_recency_score": 5,
+        "rfm_frequency_score": 5,
+        "rfm_monetary_score": 4,
+        "clv": 987_654,
+        "clv_percentile": 97,
+        "churn_score": 0.73,
+        "churn_reasons": ["price_war"],
+        "influence_score": 88.5,
+        "next_purchase_on": date(2026, 4, 1),
+        "next_purchase_confidence": 0.9,
+    }
+    async with fresh_database.tenant_transaction(tenant.id) as connection:
+        await connection.execute(
+            update(customer_analytics)
+            .where(customer_analytics.c.customer_sk == sks["cus-08"])
+            .values(
+                **written,
+                external_scores=["rfm", "clv", "churn", "influence", "next_purchase"],
+                external_as_of=NOW,
+                external_model_version="theirs-1",
+            )
+        )
+    async with fresh_database.tenant_transaction(tenant.id) as connection:
+        await refresh(connection, tenant, [sks["cus-08"]])
+    await run_scores(fresh_database, tenant, mode=RunMode.FULL, as_of=NOW)
+    kept = (await read_rows(fresh_database, tenant))["cus-08"]
+    assert {name: kept[name] for name in written} == written
+    derived = (kept["rfm_code"], kept["churn_band"], kept["clv_tier"], kept["value_at_risk"])
+    assert derived == ("554", "high", "platinum", round(987_654 * 0.73))
+
+    async with fresh_database.tenant_transaction(tenant.id) as connection:
+        changed = await change_profile(connection, tenant, {"externalScores": "overwrite"})
+    await run_scores(fresh_database, changed, mode=RunMode.FULL, as_of=NOW)
+    again = (await read_rows(fresh_database, tenant))["cus-08"]
+    assert {name: again[name] for name in written} == {name: ours[name] for name in written}
+    assert again["external_scores"] == []
+
+
 async def test_live_before_the_first_full_run_says_what_is_missing_and_asks_for_it(
     fresh_database: Database,
 ) -> None:
@@ -213,7 +271,8 @@ async def test_recent_scores_whoever_changed_and_nobody_else(fresh_database: Dat
     await record(fresh_database, tenant, [Customer("newcomer", (Order(NOW - DAY),))])
     run_id = await run_scores(fresh_database, tenant, mode=RunMode.RECENT, as_of=NOW)
     run = await job_of(fresh_database, tenant, run_id)
-    assert (run.status, run.rows_read, run.rows_written) == ("succeeded", 3, 3)
+    # The newcomer, the two who changed, and who brought each of those in.
+    assert (run.status, run.rows_read, run.rows_written) == ("succeeded", 4, 4)
     await assert_scored(fresh_database, tenant)
 
 

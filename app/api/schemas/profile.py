@@ -15,6 +15,7 @@ from app.domain.money import from_minor
 from app.domain.status import ScoreStatus
 from app.domain.tenant import Tenant
 from app.repositories.analytics import Analytics, CustomerProfile
+from app.repositories.customer import Customer
 
 #: Scores of an open log that no run has confirmed for this long are stale.
 STALE_AFTER = timedelta(hours=48)
@@ -161,6 +162,7 @@ class ClvView(View):
     one_year: Decimal | None
     three_years: Decimal | None
     percentile: int | None
+    tier: str | None = Field(description="Tier of the profile.", examples=["gold"])
     confidence: int | None = Field(description="0 to 100: how much history stands behind it.")
 
 
@@ -182,6 +184,56 @@ class LifecycleView(View):
     segment: str = Field(examples=["regular"])
 
 
+class NextPurchaseView(View):
+    """When the next order is to be expected."""
+
+    status: ScoreStatus
+    reason: str | None
+    expected_on: date | None = Field(description="A day of the tenant; today where it is overdue.")
+    confidence: float | None = Field(description="0 to 1.", examples=[0.62])
+
+
+class InfluenceView(View):
+    """How much the customer moves others."""
+
+    score: float | None = Field(description="0 to 100.", examples=[41.5])
+    referred_customers: int
+    referral_revenue: Decimal = Field(description="Of the customers brought in directly.")
+
+
+class EngagementView(View):
+    """How the customer answers, and what the customer says."""
+
+    contacts: int
+    responses: int
+    response_rate: float | None
+    response_level: str | None = Field(examples=["medium"])
+    spending_level: str | None = Field(
+        description="Against the median of the buyers.", examples=["high"]
+    )
+    quadrant: str | None = Field(examples=["passive_buyer"])
+    last_contact_at: datetime | None
+    last_contact_channel: str | None
+    preferred_contact_channel: str | None = Field(
+        description="The declared one, else the one most often answered on."
+    )
+    satisfaction_score: float | None = Field(
+        description="Mean of the NPS and CSAT scores of the last 365 days, 0 to 10."
+    )
+    satisfaction_at: datetime | None
+    feedback: int
+    complaints: int
+    complaints_in_90_days: int
+
+
+class ExternalView(View):
+    """Scores that another system computed and wrote back."""
+
+    scores: list[str] = Field(examples=[["churn", "clv"]])
+    as_of: datetime | None
+    model_version: str | None = Field(examples=["xgboost-2026-11"])
+
+
 class ScoresView(View):
     """All scores of one customer."""
 
@@ -189,6 +241,14 @@ class ScoresView(View):
     clv: ClvView
     churn: ChurnView
     lifecycle: LifecycleView
+    next_purchase: NextPurchaseView
+    influence: InfluenceView
+    engagement: EngagementView
+    age_group: str | None = Field(examples=["26-35"])
+    recommended_products: list[str]
+    external: ExternalView | None = Field(
+        description="Which of these came from outside, and of when; null where all are ours."
+    )
     standing_since: date = Field(
         description="The day on which the RFM code, a segment, the band or the tier last changed."
     )
@@ -203,7 +263,7 @@ class ProfileView(View):
     scores: ScoresView | None
     as_of: datetime | None = Field(description="The instant for which the figures hold.")
     computed_at: datetime | None
-    model_version: str | None = Field(examples=["retail-1"])
+    model_version: str | None = Field(examples=["retail-2"])
 
     @classmethod
     def of(cls, profile: CustomerProfile, tenant: Tenant, now: datetime) -> Self:
@@ -224,7 +284,7 @@ class ProfileView(View):
             customer=customer,
             currency=tenant.currency,
             metrics=MetricsView.of(a, tenant.currency),
-            scores=_scores(a, tenant, now),
+            scores=_scores(a, profile.customer, tenant, now),
             as_of=a.as_of,
             computed_at=a.computed_at,
             model_version=a.model_version,
@@ -248,6 +308,14 @@ class ChurnFigures(Protocol):
     def revenue_30d(self) -> int: ...
     @property
     def revenue_90d(self) -> int: ...
+    @property
+    def contacts(self) -> int: ...
+    @property
+    def responses(self) -> int: ...
+    @property
+    def complaints_90d(self) -> int: ...
+    @property
+    def satisfaction_score(self) -> float | None: ...
 
 
 def churn_reasons(figures: ChurnFigures, currency: str) -> list[ReasonView]:
@@ -256,6 +324,7 @@ def churn_reasons(figures: ChurnFigures, currency: str) -> list[ReasonView]:
         return []
     spend_30d = f"{currency} {from_minor(figures.revenue_30d, currency):,}"
     spend_90d = f"{currency} {from_minor(figures.revenue_90d, currency):,}"
+    known = set(ChurnReason)
     return [
         ReasonView(
             code=code,
@@ -267,13 +336,24 @@ def churn_reasons(figures: ChurnFigures, currency: str) -> list[ReasonView]:
                 orders_365d=figures.orders_365d,
                 spend_30d=spend_30d,
                 spend_90d=spend_90d,
-            ),
+                contacts=figures.contacts,
+                responses=figures.responses,
+                complaints_90d=figures.complaints_90d,
+                satisfaction_score=figures.satisfaction_score,
+            )
+            if code in known
+            # Whoever writes scores back names reasons of their own.
+            else code.replace("_", " ").capitalize() + ".",
         )
         for code in figures.churn_reasons
     ]
 
 
-def _scores(a: Analytics, tenant: Tenant, now: datetime) -> ScoresView:
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _scores(a: Analytics, customer: Customer, tenant: Tenant, now: datetime) -> ScoresView:
     currency, profile = tenant.currency, tenant.profile
     stale = a.model_version != profile.version or (
         profile.as_of is None and now - a.as_of > STALE_AFTER
@@ -319,6 +399,7 @@ def _scores(a: Analytics, tenant: Tenant, now: datetime) -> ScoresView:
             one_year=amount(a.clv_1_year),
             three_years=amount(a.clv_3_year),
             percentile=a.clv_percentile,
+            tier=a.clv_tier,
             confidence=a.clv_confidence,
         ),
         churn=ChurnView(
@@ -333,6 +414,50 @@ def _scores(a: Analytics, tenant: Tenant, now: datetime) -> ScoresView:
             value_at_risk=amount(a.value_at_risk),
         ),
         lifecycle=LifecycleView(segment=a.lifecycle_segment),
+        next_purchase=NextPurchaseView(
+            status=status(a.next_purchase_status),
+            reason=(
+                None
+                if a.next_purchase_on is not None
+                else "Fewer than two counted orders on different days."
+            ),
+            expected_on=a.next_purchase_on,
+            confidence=_rounded(a.next_purchase_confidence, 4),
+        ),
+        influence=InfluenceView(
+            score=_rounded(a.influence_score, 2),
+            referred_customers=a.referred_customers,
+            referral_revenue=from_minor(a.referral_revenue, currency),
+        ),
+        engagement=EngagementView(
+            contacts=a.contacts,
+            responses=a.responses,
+            response_rate=_rounded(a.response_rate, 4),
+            response_level=a.response_level,
+            spending_level=a.spending_level,
+            quadrant=a.engagement_quadrant,
+            last_contact_at=a.last_contact_at,
+            last_contact_channel=a.last_contact_channel,
+            preferred_contact_channel=(
+                customer.preferred_contact_channel or a.preferred_contact_channel
+            ),
+            satisfaction_score=_rounded(a.satisfaction_score, 2),
+            satisfaction_at=a.satisfaction_at,
+            feedback=a.feedback_count,
+            complaints=a.complaint_count,
+            complaints_in_90_days=a.complaints_90d,
+        ),
+        age_group=a.age_group,
+        recommended_products=a.recommended_products or [],
+        external=(
+            ExternalView(
+                scores=a.external_scores,
+                as_of=a.external_as_of,
+                model_version=a.external_model_version,
+            )
+            if a.external_scores
+            else None
+        ),
         standing_since=a.standing_since,
     )
 

@@ -1,0 +1,28 @@
+"""What customers say about the business: kinds of feedback and the scores they come with."""
+
+from enum import StrEnum
+
+
+class FeedbackKind(StrEnum):
+    """NPS and CSAT are answers to surveys; reviews and complaints come unasked."""
+
+    NPS = "nps"
+    CSAT = "csat"
+    COMPLAINT = "complaint"
+    REVIEW = "review"
+
+
+#: Lowest and highest score of the kinds that have one.
+SCORES: dict[FeedbackKind, tuple[int, int]] = {
+    FeedbackKind.NPS: (0, 10),
+    FeedbackKind.CSAT: (1, 10),
+    FeedbackKind.REVIEW: (1, 5),
+}
+
+#: From its first score on, an NPS answer is a promoter's; up to the second, a detractor's.
+PROMOTER_FROM, DETRACTOR_TO = 9, 6
+
+
+def net_promoter_score(promoters: int, detractors: int, answers: int) -> float | None:
+    """-100 to 100; None without answers. Source: Reichheld, HBR December 2003."""
+    return 100.0 * (promoters - detractors) / answers if answers else None
