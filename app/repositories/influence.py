@@ -105,11 +105,6 @@ async def list_influencers(
     return [Influencer(**row._mapping) for row in rows]
 
 
-# As in a run of the scores: everybody is read once, in whatever way suits their number.
-_MEMORY = text("""
-    SELECT set_config('work_mem', '256MB', true), set_config('statement_timeout', '0', true),
-           set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'on', true)
-""")
 _FORGET = text("DELETE FROM referral_networks WHERE tenant_id = :tenant_id")
 _KEEP = text(f"""
     INSERT INTO referral_networks (tenant_id, customer_sk, customers, revenue, computed_at)
@@ -132,6 +127,5 @@ _KEEP = text(f"""
 
 async def keep_networks(connection: AsyncConnection, tenant_id: int) -> None:
     """Add up the networks of more than `SMALL_NETWORK` customers; in the caller's transaction."""
-    await connection.execute(_MEMORY)
     await connection.execute(_FORGET, {"tenant_id": tenant_id})
     await connection.execute(_KEEP, {"tenant_id": tenant_id, "small": SMALL_NETWORK})

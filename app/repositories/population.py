@@ -214,3 +214,14 @@ async def rebuild(connection: AsyncConnection, tenant_id: int) -> None:
 
 _AWAIT_COMPACTION = text("SELECT pg_advisory_xact_lock(hashtext('compact totals'), :tenant_id)")
 _REBUILD = text("SELECT rebuild_population_totals(:tenant_id)")
+
+
+async def read_everybody(connection: AsyncConnection) -> None:
+    """Let the rest of the transaction read all customers, in whatever way suits their number."""
+    await connection.execute(_READ_EVERYBODY)
+
+
+_READ_EVERYBODY = text("""
+    SELECT set_config('work_mem', '256MB', true), set_config('statement_timeout', '0', true),
+           set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'on', true)
+""")

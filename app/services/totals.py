@@ -12,13 +12,14 @@ KEPT_DAYS = 800
 
 
 async def after_full_run(connection: Connection, tenant: Tenant, as_of: datetime) -> None:
-    """Keep what a full run as of `as_of` made of everybody, in the run's own transaction.
+    """Keep what a full run as of `as_of` made of everybody; in a transaction of its own.
 
-    The totals of the population have to be exact by now. Answers find their segments, the totals of
-    the day are kept for comparisons, large referral networks are added up, and the moves of the
-    last days are counted, so that nobody has to wait for that.
+    Answers find their segments, the totals of the day are kept for comparisons, large referral
+    networks are added up, and the moves of the last days are counted, so that nobody has to wait
+    for that. The run is over by then: its transaction keeps orders waiting, this one does not.
     """
     day = tenant.local_day(as_of)
+    await population.read_everybody(connection)
     await satisfaction.place_answers(connection, tenant.id)
     await population.keep_totals(connection, tenant.id, day)
     await influence.keep_networks(connection, tenant.id)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvloop
 
 from app.embedded import throwaway_cluster
-from tests.bench import import_orders, ndjson, order_post, profile, scores
+from tests.bench import import_orders, lists, ndjson, order_post, profile, scores
 from tests.bench.ground import Sizes, forbid_autovacuum
 from tests.bench.ratio import Ratio, say, table
 
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "scores": scores.measure,
     "profile": profile.measure,
     "order_post": order_post.measure,
+    "lists": lists.measure,
 }
 
 
