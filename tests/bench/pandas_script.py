@@ -1,8 +1,9 @@
 """The script that such a service replaces: read the orders, rank in pandas, write back row by row.
 
-It fills the columns that a run of the service fills (but for notes and favourites, of which the
-measured business has none), as such scripts are written: vectors where pandas has them, a function
-a group or a row where it has not, and one UPDATE a customer, each committed by itself.
+It fills the columns that a run of the service fills (but for notes, favourites, contacts and
+feedback, of which the measured business has none), as such scripts are written: vectors where
+pandas has them, a function a group or a row where it has not, and one UPDATE a customer, each
+committed by itself.
 """
 
 import time
@@ -18,6 +19,7 @@ QUINTILES = {"recency": [5, 4, 3, 2, 1], "frequency": [1, 2, 3, 4, 5], "monetary
 STATUSES = ("pending", "accepted", "completed", "cancelled", "no_show", "refunded")
 COLUMNS = (
     "customer_sk",
+    "store_sk",
     "status",
     "ordered_at",
     "local_at",
@@ -53,9 +55,12 @@ async def run(url: str, tenant_id: int, as_of: datetime, *, rows_written: int) -
     connection = await asyncpg.connect(url)
     try:
         started = time.perf_counter()
+        # The columns alone: nobody adds up totals for dashboards.
+        await connection.execute("SET app.totals = 'off'")
         orders = await _read(connection, tenant_id, as_of)
+        customers = await _read_customers(connection, tenant_id)
         read = time.perf_counter()
-        scores = _score(orders, as_of)
+        scores = _score(orders, customers, as_of)
         computed = time.perf_counter()
         written = scores.head(rows_written)
         await _write(connection, tenant_id, written)
@@ -74,13 +79,66 @@ async def _read(connection: asyncpg.Connection, tenant_id: int, as_of: datetime)
     return pd.DataFrame([tuple(row) for row in rows], columns=list(COLUMNS))
 
 
-def _score(orders: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
+async def _read_customers(connection: asyncpg.Connection, tenant_id: int) -> pd.DataFrame:
+    columns = ["sk", "referred_by_sk", "loyalty_points", "gender", "date_of_birth", "age_estimate"]
+    rows = await connection.fetch(
+        f"SELECT {', '.join(columns)} FROM customers WHERE tenant_id = $1", tenant_id
+    )
+    return pd.DataFrame([tuple(row) for row in rows], columns=columns).set_index("sk")
+
+
+def _score(orders: pd.DataFrame, customers: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     scores = _totals(orders, as_of)
     _rhythm(scores)
     _rfm(scores)
     _lifetime_value(scores)
     _churn(scores)
+    _people(scores, customers, as_of)
+    _next_purchase(scores, as_of)
     return scores
+
+
+def _people(scores: pd.DataFrame, customers: pd.DataFrame, as_of: datetime) -> None:
+    known = customers.reindex(scores.index)
+    scores["loyalty_points"], scores["gender"] = known["loyalty_points"], known["gender"]
+    today = pd.Timestamp(as_of).tz_convert("Asia/Jakarta").tz_localize(None)
+    ages = (today - pd.to_datetime(known["date_of_birth"])).dt.days // 365.25
+    scores["age_group"] = pd.cut(
+        pd.to_numeric(ages.fillna(known["age_estimate"])),
+        [-1, 17, 25, 35, 45, 200],
+        labels=["under_18", "18-25", "26-35", "36-45", "46+"],
+    ).astype(object)
+    brought = customers[customers["referred_by_sk"].notna()]
+    revenue = scores["revenue"].reindex(brought.index).groupby(brought["referred_by_sk"])
+    scores["referred_customers"] = brought.groupby("referred_by_sk").size()
+    scores["referral_revenue"] = revenue.sum()
+    both = ["referred_customers", "referral_revenue"]
+    scores[both] = scores[both].fillna(0)
+    scores["influence_score"] = 100 * (
+        0.4 * (scores["referred_customers"] / 20).clip(upper=1)
+        + 0.4 * (scores["referral_revenue"] / 1e10).clip(0, 1)
+    )
+    median = scores["rfm_monetary"][scores["orders_365d"] > 0].median()
+    scores["spending_level"] = np.where(scores["rfm_monetary"] > median, "high", "low")
+
+
+def _next_purchase(scores: pd.DataFrame, as_of: datetime) -> None:
+    today = pd.Timestamp(as_of).tz_convert("Asia/Jakarta").date()
+    gap = scores["purchase_frequency_days"].replace(0, np.nan)
+    days = scores["days_since_last_order"]
+    ahead = (gap.round() - days).clip(lower=0)
+    scores["next_purchase_on"] = [
+        None if np.isnan(of) else today + timedelta(days=int(of)) for of in ahead
+    ]
+    scores["next_purchase_confidence"] = (1 - 1 / scores["counted_orders"]) * (
+        gap / days.clip(lower=1)
+    ).clip(upper=1)
+    scores["clv_tier"] = pd.cut(
+        scores["clv_percentile"],
+        [-1, 50, 80, 95, 101],
+        right=False,
+        labels=["bronze", "silver", "gold", "platinum"],
+    ).astype(object)
 
 
 def _totals(orders: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
@@ -93,6 +151,9 @@ def _totals(orders: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
             orders[orders["status"] == status].groupby("customer_sk").size()
         )
     scores["first_order_at"] = counted["ordered_at"].min()
+    earliest = orders[orders["counted"]].sort_values("ordered_at").groupby("customer_sk")
+    scores["first_store_sk"] = earliest["store_sk"].first()
+    scores["first_order_day"] = counted["local_at"].min().dt.date
     scores["last_order_at"] = counted["ordered_at"].max()
     scores["revenue"] = everything["net_amount"].sum()
     scores["refunded_amount"] = everything["refund_amount"].sum()
