@@ -56,11 +56,11 @@ async def get_dashboard(
         began=await _kept(connection, tenant, period.first),
         ended=ended,
         sales=found_sales,
-        previous_sales=await sales.get_sales(
+        previous_sales=await sales.get_total(
             connection, tenant.id, before.first, before.last, store_sk
         ),
         new=found_new,
-        previous_new=await population.get_new_customers(
+        previous_new=await population.count_new_customers(
             connection, tenant.id, before.first, before.last, store_sk
         ),
         stores=await stores.list_known(connection, tenant.id, sold),

@@ -111,12 +111,7 @@ async def get_new_customers(
     connection: AsyncConnection, tenant_id: int, first: date, last: date, store_sk: int | None
 ) -> NewCustomers:
     """Who first bought from `first` to `last`, both included; of one store where one is given."""
-    parameters = {
-        "tenant_id": tenant_id,
-        "first": first.isoformat(),
-        "last": last.isoformat(),
-        "store_sk": None if store_sk is None else str(store_sk),
-    }
+    parameters = _of_days(tenant_id, first, last, store_sk)
     found = NewCustomers({}, {})
     for day, store, customers in await connection.execute(_NEW_CUSTOMERS, parameters):
         if day is not None:
@@ -124,6 +119,34 @@ async def get_new_customers(
         else:
             found.by_store[int(store)] = int(customers)
     return found
+
+
+_COUNT_NEW = text("""
+    SELECT coalesce(sum(customers), 0)
+    FROM population_totals
+    WHERE tenant_id = :tenant_id AND figure = 'first_order'
+      AND a >= CAST(:first AS text) AND a <= CAST(:last AS text)
+      AND (CAST(:store_sk AS text) IS NULL OR b = CAST(:store_sk AS text))
+""")
+
+
+async def count_new_customers(
+    connection: AsyncConnection, tenant_id: int, first: date, last: date, store_sk: int | None
+) -> int:
+    """How many `get_new_customers` has."""
+    parameters = _of_days(tenant_id, first, last, store_sk)
+    return int((await connection.execute(_COUNT_NEW, parameters)).scalar_one())
+
+
+def _of_days(
+    tenant_id: int, first: date, last: date, store_sk: int | None
+) -> dict[str, int | str | None]:
+    return {
+        "tenant_id": tenant_id,
+        "first": first.isoformat(),
+        "last": last.isoformat(),
+        "store_sk": None if store_sk is None else str(store_sk),
+    }
 
 
 @dataclass(frozen=True, slots=True)

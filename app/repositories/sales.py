@@ -54,3 +54,20 @@ async def get_sales(
         else:
             found.by_store[store] = sales
     return found
+
+
+_TOTAL = text("""
+    SELECT coalesce(sum(orders), 0), coalesce(sum(revenue), 0)
+    FROM sales_days
+    WHERE tenant_id = :tenant_id AND day BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+      AND (CAST(:store_sk AS bigint) IS NULL OR store_sk = CAST(:store_sk AS bigint))
+""")
+
+
+async def get_total(
+    connection: AsyncConnection, tenant_id: int, first: date, last: date, store_sk: int | None
+) -> Sales:
+    """The sum of `get_sales`."""
+    parameters = {"tenant_id": tenant_id, "first": first, "last": last, "store_sk": store_sk}
+    orders, revenue = (await connection.execute(_TOTAL, parameters)).one()
+    return Sales(int(orders), int(revenue))

@@ -15,7 +15,7 @@ from app.domain.money import from_minor
 from app.domain.period import Period
 from app.domain.tenant import Tenant
 from app.repositories.population import KeptTotals, NewCustomers, Totals
-from app.repositories.sales import NO_SALES, SalesOfPeriod
+from app.repositories.sales import NO_SALES, Sales, SalesOfPeriod
 
 Number = TypeVar("Number", int, Decimal)
 
@@ -147,9 +147,9 @@ class Figures:
     began: Snapshot | None
     ended: Snapshot | None
     sales: SalesOfPeriod
-    previous_sales: SalesOfPeriod
+    previous_sales: Sales
     new: NewCustomers
-    previous_new: NewCustomers
+    previous_new: int
     stores: dict[int, tuple[str, str]]
     as_of: datetime | None
 
@@ -160,7 +160,7 @@ def dashboard(found: Figures, tenant: Tenant, store_id: str | None) -> Dashboard
     lifecycle = found.totals["lifecycle"]
     buyers = sum(each.buyers for each in lifecycle)
     repeat_buyers = sum(each.repeat_buyers for each in lifecycle)
-    now, before = found.sales.total, found.previous_sales.total
+    now, before = found.sales.total, found.previous_sales
 
     def standing(name: str) -> StandingView:
         value = None if found.ended is None else getattr(found.ended, name)
@@ -194,9 +194,7 @@ def dashboard(found: Figures, tenant: Tenant, store_id: str | None) -> Dashboard
             mean_amount(now.revenue, now.orders, currency),
             mean_amount(before.revenue, before.orders, currency),
         ),
-        new_customers=ComparedView[int].of(
-            sum(found.new.by_day.values()), sum(found.previous_new.by_day.values())
-        ),
+        new_customers=ComparedView[int].of(sum(found.new.by_day.values()), found.previous_new),
         days=_days(found, currency),
         stores=_stores(found, currency),
         rfm_distribution=rfm_cells(found.totals["grid"], currency),
