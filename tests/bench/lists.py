@@ -52,6 +52,27 @@ _FIGURES = (
     f"{_ANALYTICS}/dashboard",
     f"{_ANALYTICS}/dashboard?from={{year_ago}}",
 )
+_ENGAGEMENT = (
+    """
+    INSERT INTO contacts (tenant_id, id, customer_sk, channel, purpose, sent_at, responded_at)
+    SELECT tenant_id, 'contact-' || sk, sk, 'whatsapp', 'promo', now() - interval '40 days',
+           CASE WHEN sk % 3 = 0 THEN now() - interval '39 days' END
+    FROM customers
+    """,
+    """
+    INSERT INTO feedback
+        (tenant_id, id, customer_sk, store_sk, kind, score, given_at, local_at)
+    SELECT tenant_id, 'feedback-' || sk, sk, home_store_sk, kind,
+           CASE kind WHEN 'nps' THEN sk % 11 WHEN 'csat' THEN 1 + sk % 10
+                     WHEN 'review' THEN 1 + sk % 5 END,
+           given_at, given_at AT TIME ZONE 'Asia/Jakarta'
+    FROM (
+        SELECT *, (ARRAY['nps', 'csat', 'review', 'complaint'])[1 + sk % 4] AS kind,
+               now() - sk % 1095 * interval '1 day' AS given_at
+        FROM customers
+    ) AS answering
+    """,
+)
 _TREE = "/api/customers/{root}/referrals"
 
 
@@ -133,7 +154,10 @@ async def _asking(of: Business) -> AsyncIterator[_Asker]:
 
 
 async def _refer(of: Business) -> str:
-    """Make one network of all customers, each referring the next six; the id of the first."""
+    """Make one network of all customers, each referring six; the id of the first.
+
+    Each customer also gets a contact and an answer, over three years, all stores and all kinds.
+    """
     await of.owner.execute(
         """
         UPDATE customers c SET referred_by_sk = r.sk
@@ -143,6 +167,8 @@ async def _refer(of: Business) -> str:
         """,
         FAN_OUT,
     )
+    for engagement in _ENGAGEMENT:
+        await of.owner.execute(engagement)
     root = await of.owner.fetchval("SELECT id FROM customers ORDER BY sk LIMIT 1")
     await of.settle()
     return str(root)
