@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.database import Database
     from app.domain.access import NewKey
     from app.domain.tenant import Tenant
+    from app.repositories.sanity import SanityResult
     from app.services.importing import FileFormat, ImportReport
 
 Result = TypeVar("Result")
@@ -314,6 +315,54 @@ def score(
 ) -> None:
     """Score every customer anew, cutoffs included, as of any instant."""
     _run_scores(tenant, full=True, as_of=parse_instant(as_of) if as_of else None, data_dir=data_dir)
+
+
+@app.command()
+def check(tenant: TenantSlug, data_dir: DataDir = None) -> None:
+    """Verify every figure against its sources; exits with 1 where one does not hold."""
+    from app.services import sanity, tenancy
+
+    async def work(database: "Database") -> "SanityResult":
+        async with database.transaction() as connection:
+            owner = await tenancy.enter_tenant(connection, tenant)
+        return await sanity.check_tenant(database, owner, now=datetime.now(UTC))
+
+    result = with_database(data_dir, work)
+    _print_checks(result)
+    answer(
+        {
+            "checked_at": result.checked_at,
+            "passed": result.passed,
+            "checks": [
+                {
+                    "name": each.name,
+                    "passed": each.passed,
+                    "figure": each.figure,
+                    "offenders": each.offenders,
+                    "examples": list(each.examples),
+                }
+                for each in result.checks
+            ],
+        }
+    )
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _print_checks(result: "SanityResult") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "Check", "Looked at", "Offending", "Such as")
+    for each in result.checks:
+        table.add_row(
+            "[green]ok[/]" if each.passed else "[bold red]FAILED[/]",
+            each.name,
+            f"{each.figure:,}",
+            f"{each.offenders:,}",
+            escape(", ".join(each.examples)),
+        )
+    _stderr().print(table)
 
 
 def _run_scores(slug: str, *, full: bool, as_of: datetime | None, data_dir: Path | None) -> None:

@@ -22,12 +22,17 @@ from app.api import (
     export,
     health,
     influence,
+    insight,
+    journey,
     movement,
     openapi,
     order,
     population,
+    referral,
+    sanity,
     satisfaction,
     store,
+    venue,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
@@ -73,8 +78,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
-        *(batch, order, customer, store, analytics, admin, health),
-        *(export, population, influence, satisfaction, movement, clv, churn, dashboard),
+        batch,
+        order,
+        venue,
+        customer,
+        store,
+        analytics,
+        admin,
+        health,
+        insight,
+        journey,
+        referral,
+        sanity,
+        export,
+        population,
+        influence,
+        satisfaction,
+        movement,
+        clv,
+        churn,
+        dashboard,
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)

@@ -18,8 +18,9 @@ from pgqueuer.models import Schedule
 from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
+from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import maintenance, scoring, tenancy, totals
+from app.services import maintenance, sanity, scoring, tenancy, totals
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,24 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
     except DomainError as error:
         # The run's row has the reason; there is nothing to try again.
         log.warning("scoring %s (%s): %s", tenant.slug, mode, error)
+        return
+    if mode is RunMode.FULL:
+        await _check(database, tenant)
+
+
+async def _check(database: Database, tenant: Tenant) -> None:
+    """Verify what the full run left, which is once a night unless more were asked for."""
+    result = await sanity.check_tenant(database, tenant, now=datetime.now(UTC))
+    for check in result.checks:
+        if not check.passed:
+            log.error(
+                "check %s of %s failed: %d of %d, such as %s",
+                check.name,
+                tenant.slug,
+                check.offenders,
+                check.figure,
+                ", ".join(check.examples),
+            )
 
 
 async def _request_due_runs(database: Database) -> None:

@@ -177,3 +177,15 @@ def _restore_slashes(path_id: str) -> str:
 PathId = Annotated[
     str, Path(description="A slash in it is sent as `%2F`."), AfterValidator(_restore_slashes)
 ]
+
+#: Two ids of the tenant's own making in one path.
+VenueId = Annotated[
+    str,
+    Path(alias="venueId", description="Id of the store; a slash in it is sent as `%2F`."),
+    AfterValidator(_restore_slashes),
+]
+CustomerId = Annotated[
+    str,
+    Path(alias="customerId", description="A slash in it is sent as `%2F`."),
+    AfterValidator(_restore_slashes),
+]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_sql, fetch_row
 from app.domain.errors import NotFound
-from app.repositories.tables import customer_analytics, customer_terms, customers, stores
+from app.repositories.tables import customer_analytics, customer_terms, customers, orders, stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,10 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerFilter:
-    """Which customers to list; None filters nothing. `words` come from `domain.search.words`."""
+    """Which customers to list; None filters nothing. `words` come from `domain.search.words`.
+
+    `store_id` is that of the home store; `buys_at_store_sk` a store where there is an order.
+    """
 
     words: Collection[frozenset[str]] = ()
     customer_type: str | None = None
@@ -80,6 +83,7 @@ class CustomerFilter:
     rfm_segment: str | None = None
     churn_band: str | None = None
     store_id: str | None = None
+    buys_at_store_sk: int | None = None
 
 
 _referrer = customers.alias("referrer")
@@ -189,6 +193,14 @@ def _conditions(wanted: CustomerFilter) -> list[ColumnElement[bool]]:
                 customer_analytics.c.tenant_id == customers.c.tenant_id,
                 customer_analytics.c.customer_sk == customers.c.sk,
                 *scores,
+            )
+        )
+    if wanted.buys_at_store_sk is not None:
+        conditions.append(
+            exists().where(
+                orders.c.tenant_id == customers.c.tenant_id,
+                orders.c.customer_sk == customers.c.sk,
+                orders.c.store_sk == wanted.buys_at_store_sk,
             )
         )
     conditions.extend(_has_term(spellings) for spellings in wanted.words)

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain
+from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
@@ -204,6 +205,75 @@ _SOURCES_OF_THE_LISTED = f"""
         ) o
     )"""
 
+
+def _sources_at_store(
+    *, customers: str, orders: str, items: str, feedback: str, others: str
+) -> str:
+    """The sources of customers as if there were one store only; nothing that others wrote.
+
+    Each argument selects one relation; `others` those whom they brought in.
+    """
+    return f"""
+    touched AS NOT MATERIALIZED (
+        {_TOUCHED}
+        FROM ({customers}) c
+        LEFT JOIN (
+            SELECT {", ".join(_STORED)} FROM customer_analytics WHERE false
+        ) a ON true
+    ),
+    touched_orders AS NOT MATERIALIZED ({orders}),
+    touched_items AS NOT MATERIALIZED ({items}),
+    touched_contacts AS NOT MATERIALIZED (SELECT * FROM contacts WHERE false),
+    touched_feedback AS NOT MATERIALIZED ({feedback}),
+    touched_referred AS NOT MATERIALIZED ({others}),
+    touched_referred_orders AS NOT MATERIALIZED (
+        SELECT r.customer_sk, o.ordered_at, o.net_amount
+        FROM touched_referred r
+        CROSS JOIN LATERAL (
+            SELECT ordered_at, net_amount FROM orders
+            WHERE tenant_id = :tenant_id AND customer_sk = r.referred_sk
+              AND store_sk = :store_sk OFFSET 0
+        ) o
+    )"""
+
+
+# A contact belongs to no store. Whom the customer brought in counts by what they bought there.
+_SOURCES_OF_ONE_AT_STORE = _sources_at_store(
+    customers=f"""
+        SELECT {", ".join(_DECLARED)} FROM customers
+        WHERE tenant_id = :tenant_id AND sk = :customer_sk""",
+    orders="""
+        SELECT * FROM orders
+        WHERE tenant_id = :tenant_id AND customer_sk = :customer_sk AND store_sk = :store_sk""",
+    items=f"""
+        SELECT i.order_sk, o.customer_sk, {_NAMES}, i.quantity
+        FROM touched_orders o
+        CROSS JOIN LATERAL (
+            SELECT * FROM order_items
+            WHERE tenant_id = :tenant_id AND order_sk = o.sk OFFSET 0
+        ) i""",
+    feedback="""
+        SELECT * FROM feedback
+        WHERE tenant_id = :tenant_id AND customer_sk = :customer_sk AND store_sk = :store_sk""",
+    others="""
+        SELECT referred_by_sk AS customer_sk, sk AS referred_sk FROM customers
+        WHERE tenant_id = :tenant_id AND referred_by_sk = :customer_sk""",
+)
+
+# For segments, which look at orders only.
+_SOURCES_OF_STORE = _sources_at_store(
+    customers=f"""
+        SELECT {", ".join(_DECLARED)} FROM customers
+        WHERE tenant_id = :tenant_id AND sk IN (SELECT customer_sk FROM pg_temp.store_orders)""",
+    orders="SELECT * FROM pg_temp.store_orders",
+    items=f"""
+        SELECT i.order_sk, CAST(NULL AS bigint) AS customer_sk, {_NAMES}, i.quantity
+        FROM order_items i WHERE false""",
+    feedback="SELECT * FROM feedback WHERE false",
+    others="""
+        SELECT referred_by_sk AS customer_sk, sk AS referred_sk FROM customers WHERE false""",
+)
+
 _STORED_OF_SET = """customer_analytics old
                ON old.tenant_id = :tenant_id AND old.customer_sk = n.customer_sk"""
 _STORED_OF_THE_LISTED = """LATERAL (
@@ -224,6 +294,13 @@ def _steps(*, order: str = "", **selects: str) -> str:
     )
 
 
+def _typed(scores: str) -> str:
+    """The computed columns of the relation `scores`, in the types of the table."""
+    return ", ".join(
+        f"CAST({scores}.{c.name} AS {c.type.compile(_DIALECT)}) AS {c.name}" for c in _SCORED
+    )
+
+
 def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
     """Common table expressions that store the scores that differ, and their history.
 
@@ -232,9 +309,6 @@ def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
     another by now, somebody scored that customer in between: the row is missed, not overwritten.
     """
     names = ", ".join(c.name for c in _SCORED)
-    typed = ", ".join(
-        f"CAST(s.{c.name} AS {c.type.compile(_DIALECT)}) AS {c.name}" for c in _SCORED
-    )
     new = ", ".join(f"n.{name}" for name in _COMPARED)
     old = ", ".join(f"old.{name}" for name in _COMPARED)
     standing = ", ".join(f"stored.{name}" for name in _STANDING)
@@ -242,7 +316,7 @@ def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
     return f"""
     {_steps(ratings=ratings, scores=scores, order=order)},
     scored AS NOT MATERIALIZED (
-        SELECT s.previously_computed_at, {typed} FROM scores s{order} OFFSET 0
+        SELECT s.previously_computed_at, {_typed("s")} FROM scores s{order} OFFSET 0
     ),
     proposed AS (
         SELECT n.* FROM scored n
@@ -287,6 +361,8 @@ class ScoringStatements:
     stage_collected: TextClause
     cut: TextClause
     write_staged: TextClause
+    one_at_store: TextClause
+    segments_of_store: TextClause
 
 
 def scoring_statements(
@@ -322,12 +398,29 @@ def scoring_statements(
     write_staged = f"""
         WITH {_RUN}, {_CUTOFFS}, {_write(ratings, scores, _STORED_OF_SET, _BY_KEY)}
         SELECT count(*) FROM written"""
+    rated = f"""
+        {described}, features AS MATERIALIZED ({features}),
+        {_steps(ratings=ratings, scores=scores)}"""
+    one_at_store = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_SOURCES_OF_ONE_AT_STORE}, {rated}
+        SELECT {_typed("s")} FROM scores s"""
+    segments_of_store = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_SOURCES_OF_STORE}, {rated}
+        SELECT kind, segment, count(*) AS customers, CAST(sum(s.revenue) AS bigint) AS revenue
+        FROM scores s
+        CROSS JOIN LATERAL (
+            VALUES ('lifecycle', s.lifecycle_segment), ('rfm', s.rfm_segment)
+        ) AS named (kind, segment)
+        WHERE segment IS NOT NULL
+        GROUP BY kind, segment"""
     return ScoringStatements(
         live=text(live),
         stage_everybody=text(stage(_SOURCES_OF_EVERYBODY)),
         stage_collected=text(stage(_SOURCES_OF_THE_COLLECTED)),
         cut=text(cut),
         write_staged=text(write_staged),
+        one_at_store=text(one_at_store),
+        segments_of_store=text(segments_of_store),
     )
 
 
@@ -348,6 +441,61 @@ async def score_live(
         proposed, written, cut = (await connection.execute(statements.live, parameters)).one()
         if written == proposed:
             return bool(cut)
+
+
+async def compute_at_store(
+    connection: AsyncConnection,
+    statements: ScoringStatements,
+    tenant_id: int,
+    clock: RunClock,
+    *,
+    customer_sk: int,
+    store_sk: int,
+) -> dict[str, Any]:
+    """The computed columns of a customer from the orders at one store; nothing is written."""
+    parameters = _clock_parameters(tenant_id, clock)
+    parameters |= {"customer_sk": customer_sk, "store_sk": store_sk}
+    row = (await connection.execute(statements.one_at_store, parameters)).one()
+    return dict(row._mapping)
+
+
+class StoreSegment(NamedTuple):
+    """The customers of a store in one segment; revenue there, of all time, in minor units."""
+
+    kind: str
+    segment: str
+    customers: int
+    revenue: int
+
+
+async def compute_store_segments(
+    connection: AsyncConnection,
+    statements: ScoringStatements,
+    tenant_id: int,
+    clock: RunClock,
+    *,
+    store_sk: int,
+) -> list[StoreSegment]:
+    """Score everybody with an order at the store by those orders, and count the segments.
+
+    To be called in a transaction, whose settings it changes; nothing of the scores is written.
+    """
+    parameters = _clock_parameters(tenant_id, clock) | {"store_sk": store_sk}
+    await connection.execute(_RUN_MEMORY)
+    await connection.execute(_STAGE_STORE, {"tenant_id": tenant_id, "store_sk": store_sk})
+    await connection.execute(_COUNT_STORE)
+    rows = (await connection.execute(statements.segments_of_store, parameters)).all()
+    await connection.execute(_DROP_STORE)
+    return [StoreSegment._make(row) for row in rows]
+
+
+# The orders are read once, however often the definitions mention them.
+_STAGE_STORE = text("""
+    CREATE TEMPORARY TABLE store_orders AS
+    SELECT * FROM orders WHERE tenant_id = :tenant_id AND store_sk = :store_sk
+""")
+_COUNT_STORE = text("ANALYZE pg_temp.store_orders")
+_DROP_STORE = text("DROP TABLE pg_temp.store_orders")
 
 
 async def has_cutoffs(connection: AsyncConnection, tenant_id: int) -> bool:

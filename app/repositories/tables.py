@@ -825,6 +825,21 @@ referral_networks = Table(
     _belongs_to("customers", "customer_sk", cascade=True),
 )
 
+venue_segments = Table(
+    "venue_segments",
+    metadata,
+    _customers_tenant(),
+    Column("store_sk", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("segment", Text, nullable=False),
+    *_counts("customers", "revenue"),
+    Column("as_of", Instant, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("computed_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("tenant_id", "store_sk", "kind", "segment"),
+    _belongs_to("stores", "store_sk", cascade=True),
+)
+
 customer_aliases = Table(
     "customer_aliases",
     metadata,

@@ -14,7 +14,7 @@ from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import job_runs
+from app.repositories.tables import job_runs, stores
 from tests.factories import make_customer, make_order
 
 
@@ -45,6 +45,7 @@ _NEW_ORDER = {
     "totalAmount": "1",
 }
 _CUSTOMER = {"id": "cus-mark"}
+_AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 
 EXAMPLES: dict[str, Example] = {
     "create_customer": Example(
@@ -90,6 +91,20 @@ EXAMPLES: dict[str, Example] = {
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),
+    "list_customer_insights": Example(path=_CUSTOMER),
+    "get_customer_rfm": Example(path=_CUSTOMER),
+    "get_customer_clv": Example(path=_CUSTOMER),
+    "get_customer_churn": Example(path=_CUSTOMER),
+    "list_customer_journey": Example(path=_CUSTOMER),
+    "list_customer_referrals": Example(path=_CUSTOMER),
+    "get_sanity": Example(),
+    "list_venue_segments": Example(path={"venueId": "venue-mark"}),
+    "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
+    "get_venue_customer": Example(path=_AT_VENUE),
+    "list_venue_customer_insights": Example(path=_AT_VENUE),
+    "get_venue_customer_rfm": Example(path=_AT_VENUE),
+    "get_venue_customer_clv": Example(path=_AT_VENUE),
+    "list_venue_customer_journey": Example(path=_AT_VENUE),
 }
 
 
@@ -100,4 +115,7 @@ async def furnish(database: Database, tenant: Tenant) -> None:
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
+        )
+        await connection.execute(
+            insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
         )

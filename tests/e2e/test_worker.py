@@ -12,7 +12,7 @@ import pytest
 from app.database import Database
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
-from app.repositories import job
+from app.repositories import job, sanity
 from app.repositories.job import JobRun
 from app.services.scoring import request_due_runs, request_run
 from tests.factories import make_tenant
@@ -141,3 +141,17 @@ async def test_a_run_whose_job_was_lost_is_queued_again_when_it_is_asked_for(
     await owner.execute("DELETE FROM queue.pgqueuer")
     assert await request() == first
     await owner.close()
+
+
+async def test_every_full_run_is_verified(
+    fresh_database: Database, scored_tenant: Tenant, worker: asyncio.subprocess.Process
+) -> None:
+    assert (await ask(fresh_database, scored_tenant, RunMode.FULL)).status == "succeeded"
+    async with asyncio.timeout(60):
+        while True:
+            async with fresh_database.tenant_transaction(scored_tenant.id) as connection:
+                result = await sanity.find_latest(connection, scored_tenant.id)
+            if result is not None:
+                break
+            await asyncio.sleep(0.1)
+    assert [check for check in result.checks if not check.passed] == []

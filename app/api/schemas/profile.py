@@ -253,6 +253,11 @@ class ScoresView(View):
         description="The day on which the RFM code, a segment, the band or the tier last changed."
     )
 
+    @classmethod
+    def of(cls, a: Analytics, customer: Customer, tenant: Tenant, now: datetime) -> "ScoresView":
+        """The scores in `a` of `customer`, as `tenant` sees them at `now`."""
+        return _scores(a, customer, tenant, now)
+
 
 class ProfileView(View):
     """The 360-degree view. `metrics` and `scores` are null before the customer was first scored."""
