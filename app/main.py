@@ -11,15 +11,17 @@ from prometheus_client import CollectorRegistry, Gauge
 
 import migrations
 from app.api import (
+    address,
     admin,
     analytics,
-    batch,
     churn,
     clv,
+    contact,
     customer,
     dashboard,
     errors,
     export,
+    feedback,
     health,
     influence,
     insight,
@@ -78,18 +80,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
-        batch,
         order,
-        venue,
+        venue,  # before the customers, whose ids would match it
         customer,
-        store,
-        analytics,
-        admin,
-        health,
+        contact,
+        feedback,
+        address,
         insight,
         journey,
         referral,
+        store,
+        analytics,
+        admin,
         sanity,
+        health,
         export,
         population,
         influence,

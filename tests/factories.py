@@ -4,13 +4,20 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Table, insert, select
 
 from app.database import Database
 from app.domain import search
 from app.domain.access import ROLES, Scope
 from app.domain.tenant import Tenant
-from app.repositories.tables import customer_terms, customers, orders
+from app.repositories.tables import (
+    addresses,
+    contacts,
+    customer_terms,
+    customers,
+    feedback,
+    orders,
+)
 from app.services import tenancy
 
 
@@ -101,6 +108,73 @@ async def make_order(
                 **columns,
             )
             .returning(orders.c.sk)
+        )
+        assert sk is not None
+    return int(sk)
+
+
+async def make_contact(
+    database: Database,
+    tenant: Tenant,
+    customer_id: str = "cus-1",
+    contact_id: str = "con-1",
+    *,
+    sent_at: datetime = datetime(2026, 3, 2, 3, 30, tzinfo=UTC),
+    **columns: Any,
+) -> int:
+    """The sk of a new contact with an existing customer; a promotion by WhatsApp."""
+    values = {"channel": "whatsapp", "purpose": "promo", "sent_at": sent_at, **columns}
+    return await _make_of_customer(database, tenant, contacts, customer_id, contact_id, values)
+
+
+async def make_feedback(
+    database: Database,
+    tenant: Tenant,
+    customer_id: str = "cus-1",
+    feedback_id: str = "fb-1",
+    *,
+    given_at: datetime = datetime(2026, 3, 3, 3, 30, tzinfo=UTC),
+    **columns: Any,
+) -> int:
+    """The sk of new feedback of an existing customer; a complaint unless told otherwise."""
+    values = {
+        "kind": "complaint",
+        "given_at": given_at,
+        "local_at": tenant.local(given_at),
+        **columns,
+    }
+    return await _make_of_customer(database, tenant, feedback, customer_id, feedback_id, values)
+
+
+async def make_address(
+    database: Database,
+    tenant: Tenant,
+    customer_id: str = "cus-1",
+    address_id: str = "adr-1",
+    **columns: Any,
+) -> int:
+    """The sk of a new address of an existing customer."""
+    return await _make_of_customer(
+        database, tenant, addresses, customer_id, address_id, {"city": "Jakarta", **columns}
+    )
+
+
+async def _make_of_customer(
+    database: Database,
+    tenant: Tenant,
+    table: Table,
+    customer_id: str,
+    identity: str,
+    values: dict[str, Any],
+) -> int:
+    async with database.tenant_transaction(tenant.id) as connection:
+        customer_sk = await connection.scalar(
+            select(customers.c.sk).where(customers.c.id == customer_id)
+        )
+        sk = await connection.scalar(
+            insert(table)
+            .values(tenant_id=tenant.id, id=identity, customer_sk=customer_sk, **values)
+            .returning(table.c.sk)
         )
         assert sk is not None
     return int(sk)

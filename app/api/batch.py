@@ -1,4 +1,4 @@
-"""Batches: many customers or orders in one request, as JSON up to a limit or as NDJSON without one.
+"""Batches: many records of a kind in one request, as JSON up to a limit or as NDJSON without one.
 
 A JSON batch is one transaction. An NDJSON body is read as it arrives and committed a chunk at a
 time, so it holds no transaction while the client is slow; its answer is spooled to disk until the
@@ -19,27 +19,15 @@ from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from app.api import errors, idempotency, ndjson
-from app.api.dependencies import Caller, DatabaseAccess, admits
 from app.api.errors import BodyTooLarge, UnsupportedMediaType
-from app.api.route import router as routes
 from app.api.schemas.batch import BatchAnswer, batch_body
-from app.api.schemas.customer import EXAMPLE as CUSTOMER
-from app.api.schemas.order import EXAMPLE as ORDER
 from app.database import Connection, Database
-from app.domain.access import Scope
 from app.domain.errors import InvalidInput
 from app.domain.tenant import Tenant
-from app.services.ingestion import (
-    ItemError,
-    ItemOutcome,
-    learn_sizes,
-    record_customers,
-    record_orders,
-)
-from app.services.records import CustomerRecord, OrderRecord, first_problem
+from app.services.ingestion import learn_sizes
+from app.services.outcomes import ItemError, ItemOutcome
+from app.services.records import IdentifiedRecord, first_problem
 from app.services.repetition import SeenIds
-
-router = routes("batches")
 
 MAX_ITEMS = 1_000
 _CHUNK_LINES = 5_000
@@ -51,78 +39,27 @@ _IN_MEMORY_BYTES = 1024 * 1024
 #: A longer answer is not kept for a repeated request, which then does its harmless work again.
 _MAX_KEPT_BYTES = 5 * 1024 * 1024
 
-R = TypeVar("R", CustomerRecord, OrderRecord)
+R = TypeVar("R", bound=IdentifiedRecord)
 #: Writes records in the transaction given and says what became of each.
 Write = Callable[[Connection, Tenant, Sequence[R]], Coroutine[Any, Any, list[ItemOutcome]]]
 
-CreateCustomers = Annotated[
-    bool,
-    Query(
-        alias="createCustomers",
-        description="Create the customer of an order where it is unknown, instead of refusing.",
-    ),
-]
 Results = Annotated[
     Literal["all", "errors"],
     Query(description="For NDJSON: answer every line, or only those that were refused."),
 ]
 
 
-@router.post(
-    "/api/customers/batch",
-    responses={207: {"model": BatchAnswer, "description": "Some items were refused."}},
-    response_model=BatchAnswer,
-    openapi_extra=batch_body(CustomerRecord, CUSTOMER),
-)
-async def record_customer_batch(
-    request: Request,
-    caller: Annotated[Caller, admits(Scope.CUSTOMERS_WRITE)],
-    database: DatabaseAccess,
-    results: Results = "all",
-) -> Response:
-    """Create or change many customers; what an item leaves out stays as it is."""
-
-    async def write(
-        connection: Connection, tenant: Tenant, records: Sequence[CustomerRecord]
-    ) -> list[ItemOutcome]:
-        return await record_customers(connection, tenant, records, actor=caller.key_id)
-
-    batch = _Batch(CustomerRecord, write, caller.tenant, database)
-    return await _answer(request, batch, errors_only=results == "errors")
-
-
-@router.post(
-    "/api/orders/batch",
-    responses={207: {"model": BatchAnswer, "description": "Some items were refused."}},
-    response_model=BatchAnswer,
-    openapi_extra=batch_body(OrderRecord, ORDER),
-)
-async def record_order_batch(
-    request: Request,
-    caller: Annotated[Caller, admits(Scope.ORDERS_WRITE)],
-    database: DatabaseAccess,
-    create_customers: CreateCustomers = False,
-    results: Results = "all",
-) -> Response:
-    """Record many orders by their ids, and bring the figures of their customers up to date."""
-
-    async def write(
-        connection: Connection, tenant: Tenant, records: Sequence[OrderRecord]
-    ) -> list[ItemOutcome]:
-        return await record_orders(
-            connection,
-            tenant,
-            records,
-            create_customers=create_customers,
-            actor=caller.key_id,
-        )
-
-    batch = _Batch(OrderRecord, write, caller.tenant, database)
-    return await _answer(request, batch, errors_only=results == "errors")
+def batch_route(model: type[IdentifiedRecord], example: dict[str, Any]) -> dict[str, Any]:
+    """What a route that calls `answer_batch` tells FastAPI of its body and its answers."""
+    return {
+        "response_model": BatchAnswer,
+        "responses": {207: {"model": BatchAnswer, "description": "Some items were refused."}},
+        "openapi_extra": batch_body(model, example),
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch(Generic[R]):
+class Batch(Generic[R]):
     """What the items of a request are, and how they are written."""
 
     model: type[R]
@@ -141,19 +78,23 @@ class _Batch(Generic[R]):
         ]
 
 
-async def _answer(request: Request, batch: _Batch[R], *, errors_only: bool) -> Response:
+async def answer_batch(request: Request, batch: Batch[R], results: Results) -> Response:
+    """Write the items of the request's body and say what became of each.
+
+    Raises UnsupportedMediaType, InvalidInput, BodyTooLarge and what `idempotency.claim` raises.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         return await _answer_json(request, batch)
     if media_type in ndjson.MEDIA_TYPES:
-        return await _answer_ndjson(request, batch, errors_only=errors_only)
+        return await _answer_ndjson(request, batch, errors_only=results == "errors")
     raise UnsupportedMediaType(f"Send the batch as application/json or as {ndjson.MEDIA_TYPE}.")
 
 
 # --- JSON -------------------------------------------------------------------------------------
 
 
-async def _answer_json(request: Request, batch: _Batch[R]) -> Response:
+async def _answer_json(request: Request, batch: Batch[R]) -> Response:
     items = _items(await request.json())
     outcomes: dict[int, ItemOutcome] = {}
     places: list[tuple[int, R]] = []
@@ -245,7 +186,7 @@ def _document(outcome: ItemOutcome) -> dict[str, Any]:
 # --- NDJSON -----------------------------------------------------------------------------------
 
 
-async def _answer_ndjson(request: Request, batch: _Batch[R], *, errors_only: bool) -> Response:
+async def _answer_ndjson(request: Request, batch: Batch[R], *, errors_only: bool) -> Response:
     if idempotency.HEADER not in request.headers:
         results = _Results(errors_only=errors_only)
         await _record_stream(batch, request.stream(), results)
@@ -335,7 +276,7 @@ class _Chunk(Generic[R]):
         return lines >= _CHUNK_LINES or self.bytes >= _CHUNK_BYTES
 
 
-async def _record_stream(batch: _Batch[R], parts: AsyncIterable[bytes], results: _Results) -> None:
+async def _record_stream(batch: Batch[R], parts: AsyncIterable[bytes], results: _Results) -> None:
     """Commit the lines chunk by chunk; the next one is read while others are being written."""
     seen = SeenIds()
     validate = batch.model.__pydantic_validator__.validate_json
@@ -368,7 +309,7 @@ async def _record_stream(batch: _Batch[R], parts: AsyncIterable[bytes], results:
     results.finish()
 
 
-async def _record_chunk(batch: _Batch[R], chunk: _Chunk[R], seen: SeenIds) -> list[ItemOutcome]:
+async def _record_chunk(batch: Batch[R], chunk: _Chunk[R], seen: SeenIds) -> list[ItemOutcome]:
     outcomes = chunk.rejected
     repeated = seen.repeated([record.id for _, record in chunk.records])
     places: list[tuple[int, R]] = []

@@ -1,20 +1,25 @@
 """Customers: recorded, changed, found."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Body, Query, Response
+from fastapi import Body, Query, Request, Response
 
-from app.api.dependencies import Caller, Connection, PathId, requires
+from app.api.batch import Batch, Results, answer_batch, batch_route
+from app.api.dependencies import Caller, Connection, DatabaseAccess, PathId, admits, requires
 from app.api.errors import bad_parameter, problems
 from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode_sk, encode, page_of
 from app.api.route import router as routes
 from app.api.schemas.customer import EXAMPLE, CustomerView
+from app.database import Connection as Transaction
 from app.domain import search
 from app.domain.access import Scope
+from app.domain.tenant import Tenant
 from app.repositories import customer as customers
 from app.repositories.customer import CustomerFilter
-from app.services import ingestion
+from app.services import customer_records
+from app.services.outcomes import ItemOutcome
 from app.services.records import CustomerPatch, CustomerRecord
 
 router = routes("customers", "/api/customers")
@@ -33,9 +38,29 @@ async def create_customer(
     response: Response,
 ) -> CustomerView:
     """Record a customer who is not known yet; 409 if the id is taken."""
-    await ingestion.create_customer(connection, caller.tenant, record, actor=caller.key_id)
+    await customer_records.create_customer(connection, caller.tenant, record, actor=caller.key_id)
     response.headers["Location"] = f"/api/customers/{quote(record.id, safe='')}"
     return await _view(caller, connection, record.id)
+
+
+@router.post("/batch", **batch_route(CustomerRecord, EXAMPLE))
+async def record_customer_batch(
+    request: Request,
+    caller: Annotated[Caller, admits(Scope.CUSTOMERS_WRITE)],
+    database: DatabaseAccess,
+    results: Results = "all",
+) -> Response:
+    """Create or change many customers; what an item leaves out stays as it is."""
+
+    async def write(
+        connection: Transaction, tenant: Tenant, records: Sequence[CustomerRecord]
+    ) -> list[ItemOutcome]:
+        return await customer_records.record_customers(
+            connection, tenant, records, actor=caller.key_id
+        )
+
+    batch = Batch(CustomerRecord, write, caller.tenant, database)
+    return await answer_batch(request, batch, results)
 
 
 @router.get("")
@@ -109,7 +134,9 @@ async def change_customer(
 
     With `updatedAt`, a change older than the last one is refused with 409.
     """
-    await ingestion.change_customer(connection, caller.tenant, id, patch, actor=caller.key_id)
+    await customer_records.change_customer(
+        connection, caller.tenant, id, patch, actor=caller.key_id
+    )
     return await _view(caller, connection, id)
 
 

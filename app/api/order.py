@@ -1,20 +1,30 @@
 """Orders: recorded, corrected, read."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import Body, Response
+from fastapi import Body, Query, Request, Response
 
-from app.api.batch import CreateCustomers
-from app.api.dependencies import Caller, Connection, PathId, requires
-from app.api.errors import BadCursor
-from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encode, page_of
+from app.api.batch import Batch, Results, answer_batch, batch_route
+from app.api.dependencies import Caller, Connection, DatabaseAccess, PathId, admits, requires
+from app.api.pagination import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    Page,
+    decode_moment,
+    encode,
+    page_of,
+)
 from app.api.route import router as routes
 from app.api.schemas.order import EXAMPLE, OrderSummary, OrderView
+from app.database import Connection as Transaction
 from app.domain.access import Scope
+from app.domain.tenant import Tenant
 from app.repositories import customer as customers
 from app.repositories import order as orders
-from app.services.ingestion import change_order, create_or_replace_order
+from app.services.ingestion import change_order, create_or_replace_order, record_orders
+from app.services.outcomes import ItemOutcome
 from app.services.records import OrderPatch, OrderRecord
 
 router = routes("orders")
@@ -22,7 +32,37 @@ router = routes("orders")
 Reader = Annotated[Caller, requires(Scope.CUSTOMERS_READ)]
 Writer = Annotated[Caller, requires(Scope.ORDERS_WRITE)]
 
-_LATEST = datetime.max.replace(tzinfo=UTC)
+CreateCustomers = Annotated[
+    bool,
+    Query(
+        alias="createCustomers",
+        description="Create the customer of an order where it is unknown, instead of refusing.",
+    ),
+]
+
+
+@router.post("/api/orders/batch", **batch_route(OrderRecord, EXAMPLE))
+async def record_order_batch(
+    request: Request,
+    caller: Annotated[Caller, admits(Scope.ORDERS_WRITE)],
+    database: DatabaseAccess,
+    create_customers: CreateCustomers = False,
+    results: Results = "all",
+) -> Response:
+    """Record many orders by their ids, and bring the figures of their customers up to date."""
+
+    async def write(
+        connection: Transaction, tenant: Tenant, records: Sequence[OrderRecord]
+    ) -> list[ItemOutcome]:
+        return await record_orders(
+            connection,
+            tenant,
+            records,
+            create_customers=create_customers,
+            actor=caller.key_id,
+        )
+
+    return await answer_batch(request, Batch(OrderRecord, write, caller.tenant, database), results)
 
 
 @router.post(
@@ -79,7 +119,7 @@ async def list_customer_orders(
     """The orders of a customer, newest first."""
     customer = await customers.get(connection, caller.tenant.id, id)
     found = await orders.list_of_customer(
-        connection, caller.tenant.id, customer.sk, before=_position(cursor), limit=limit + 1
+        connection, caller.tenant.id, customer.sk, before=decode_moment(cursor), limit=limit + 1
     )
     shown, next_cursor = page_of(
         found, limit, lambda order: encode(order.ordered_at.isoformat(), order.sk)
@@ -88,19 +128,6 @@ async def list_customer_orders(
         items=[OrderSummary.of(order, caller.tenant.currency) for order in shown],
         next_cursor=next_cursor,
     )
-
-
-def _position(cursor: str | None) -> tuple[datetime, int]:
-    if cursor is None:
-        return _LATEST, 0
-    moment, sk = decode(cursor, str, int)
-    try:
-        ordered_at = datetime.fromisoformat(moment)
-    except ValueError:
-        raise BadCursor from None
-    if ordered_at.tzinfo is None:
-        raise BadCursor
-    return ordered_at, sk
 
 
 async def _view(connection: Connection, caller: Caller, order_id: str) -> OrderView:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -17,6 +18,7 @@ MAX_LIMIT = 500
 Item = TypeVar("Item")
 Row = TypeVar("Row")
 _MAX_BIGINT = 2**63 - 1
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 Limit = Annotated[
@@ -78,3 +80,20 @@ def _storable(value: Any) -> bool:
 def decode_sk(cursor: str | None) -> int:
     """The `sk` after which a page begins; 0, which is before every row, without a cursor."""
     return 0 if cursor is None else int(decode(cursor, int)[0])
+
+
+def decode_moment(cursor: str | None) -> tuple[datetime, int]:
+    """The time and the `sk` before which a page of the newest begins; after all without a cursor.
+
+    Such a cursor is `encode(moment.isoformat(), sk)`. Raises BadCursor.
+    """
+    if cursor is None:
+        return _LATEST, 0
+    text, sk = decode(cursor, str, int)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadCursor from None
+    if moment.tzinfo is None:
+        raise BadCursor
+    return moment, sk

@@ -18,6 +18,8 @@ SCORES: dict[FeedbackKind, tuple[int, int]] = {
     FeedbackKind.CSAT: (1, 10),
     FeedbackKind.REVIEW: (1, 5),
 }
+#: Kinds that say nothing without a score.
+SCORED = frozenset({FeedbackKind.NPS, FeedbackKind.CSAT})
 
 #: From its first score on, an NPS answer is a promoter's; up to the second, a detractor's.
 PROMOTER_FROM, DETRACTOR_TO = 9, 6
@@ -26,3 +28,19 @@ PROMOTER_FROM, DETRACTOR_TO = 9, 6
 def net_promoter_score(promoters: int, detractors: int, answers: int) -> float | None:
     """-100 to 100; None without answers. Source: Reichheld, HBR December 2003."""
     return 100.0 * (promoters - detractors) / answers if answers else None
+
+
+def check_score(kind: FeedbackKind, score: int | None) -> None:
+    """Raise ValueError, with the reason, where feedback of this kind cannot have this score.
+
+    The table `feedback` holds the same ranges.
+    """
+    if score is None:
+        if kind in SCORED:
+            raise ValueError(f"is required for {kind}")
+        return
+    if kind not in SCORES:
+        raise ValueError(f"must be left out for {kind}")
+    lowest, highest = SCORES[kind]
+    if not lowest <= score <= highest:
+        raise ValueError(f"must lie between {lowest} and {highest} for {kind}")

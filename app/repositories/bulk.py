@@ -16,8 +16,6 @@ from pyarrow import csv
 from sqlalchemy import ARRAY, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.repositories import tables
-
 Column = NDArray[Any]
 
 ROWS_A_BUFFER = 20_000
@@ -80,14 +78,16 @@ class BulkWriter:
         await self._connection.execute(text(f"DROP TABLE {stage}"))
         return inserted.rowcount
 
-    async def insert_orders(self, columns: Mapping[str, Column]) -> int:
-        """Insert orders, with the local time by the tenant's clock."""
+    async def insert_by_clock(
+        self, table: Table, columns: Mapping[str, Column], instant: str
+    ) -> int:
+        """Insert rows, with `instant` by the tenant's clock as their `local_at`."""
         timezone = await self._connection.scalar(
             text("SELECT quote_literal(timezone) FROM tenants WHERE id = :tenant"),
             {"tenant": self._tenant_id},
         )
         return await self.insert(
-            tables.orders, columns, computed={"local_at": f"ordered_at AT TIME ZONE {timezone}"}
+            table, columns, computed={"local_at": f"{instant} AT TIME ZONE {timezone}"}
         )
 
     async def ensure_months(self, table: Table, instants: NDArray[np.datetime64]) -> None:

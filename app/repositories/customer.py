@@ -132,24 +132,6 @@ async def get(connection: AsyncConnection, tenant_id: int, customer_id: str) -> 
     return read_declared(row)
 
 
-_REFERS_TO_ITSELF = """
-WITH RECURSIVE chain (sk) AS (
-    SELECT referred_by_sk FROM customers WHERE tenant_id = $1 AND id = $2
-    UNION
-    SELECT c.referred_by_sk FROM chain JOIN customers c ON c.tenant_id = $1 AND c.sk = chain.sk
-)
-SELECT EXISTS (
-    SELECT FROM chain JOIN customers c ON c.tenant_id = $1 AND c.sk = chain.sk WHERE c.id = $2
-)
-"""
-
-
-async def refers_to_itself(connection: AsyncConnection, tenant_id: int, customer_id: str) -> bool:
-    """Whether the referrers of the customer, followed up, lead back to the customer."""
-    row = await fetch_row(connection, _REFERS_TO_ITSELF, tenant_id, customer_id)
-    return row is not None and bool(row[0])
-
-
 async def has_any(connection: AsyncConnection, tenant_id: int) -> bool:
     """Whether the tenant has a customer at all."""
     query = select(exists().where(customers.c.tenant_id == tenant_id))
@@ -408,22 +390,82 @@ async def add_missing(
     return [NewCustomer._make(row) for row in result]
 
 
-_LOCK = """
-WITH wanted AS MATERIALIZED (
-    SELECT c.sk
+async def lock_referrers(connection: AsyncConnection, tenant_id: int) -> None:
+    """Let no other transaction of the tenant set referrers until this one ends.
+
+    Each of two that saw nothing of the other's could close one half of a circle.
+    """
+    await connection.exec_driver_sql(
+        "SELECT pg_advisory_xact_lock(hashtextextended('customer referrers', $1))", (tenant_id,)
+    )
+
+
+_LIST_REFERRERS = """
+WITH RECURSIVE upwards (sk, id, referred_by_sk) AS (
+    SELECT c.sk, c.id, c.referred_by_sk
     FROM unnest($2::text[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT sk FROM customers
+        SELECT sk, id, referred_by_sk FROM customers
+        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
+        ORDER BY id LIMIT 1
+    ) AS c
+    UNION
+    SELECT c.sk, c.id, c.referred_by_sk
+    FROM upwards
+    CROSS JOIN LATERAL (
+        SELECT sk, id, referred_by_sk FROM customers
+        WHERE tenant_id = (SELECT $1::integer)
+          AND sk BETWEEN upwards.referred_by_sk AND upwards.referred_by_sk
+        ORDER BY sk LIMIT 1
+    ) AS c
+)
+SELECT sk, id, referred_by_sk FROM upwards
+"""
+
+
+async def list_referrers(
+    connection: AsyncConnection, tenant_id: int, customer_ids: Collection[str]
+) -> dict[str, str]:
+    """Who brought in these customers, who brought in those, and so on up: referrers by id."""
+    rows: Sequence[Any] = (
+        await connection.exec_driver_sql(_LIST_REFERRERS, (tenant_id, list(customer_ids)))
+    ).all()
+    ids = {sk: identity for sk, identity, _ in rows}
+    return {identity: ids[referrer] for _, identity, referrer in rows if referrer is not None}
+
+
+class LockedCustomer(NamedTuple):
+    """A customer whose row is locked: when the source last changed it, and who brought it in."""
+
+    sk: int
+    id: str
+    source_updated_at: datetime | None
+    referred_by_sk: int | None
+
+
+# A referrer may be another one by the time the rows are locked: what is returned is read then.
+_LOCK = """
+WITH stated AS MATERIALIZED (
+    SELECT c.sk, CASE WHEN wanted.with_referrer THEN c.referred_by_sk END AS referred_by_sk
+    FROM unnest($2::text[], $3::boolean[]) AS wanted (id, with_referrer)
+    CROSS JOIN LATERAL (
+        SELECT sk, referred_by_sk FROM customers
         WHERE tenant_id = (SELECT $1::integer)
           AND id BETWEEN wanted.id AND wanted.id
         ORDER BY id LIMIT 1
     ) AS c
-    ORDER BY c.sk
+), wanted AS MATERIALIZED (
+    SELECT sk FROM stated
+    UNION
+    SELECT referred_by_sk FROM stated WHERE referred_by_sk IS NOT NULL
+    UNION
+    SELECT unnest($4::bigint[])
+    ORDER BY sk
 )
-SELECT c.id, c.source_updated_at
+SELECT c.sk, c.id, c.source_updated_at, c.referred_by_sk
 FROM wanted
 CROSS JOIN LATERAL (
-    SELECT id, source_updated_at FROM customers
+    SELECT sk, id, source_updated_at, referred_by_sk FROM customers
     WHERE tenant_id = (SELECT $1::integer) AND sk BETWEEN wanted.sk AND wanted.sk
     ORDER BY sk LIMIT 1
     FOR NO KEY UPDATE
@@ -432,15 +474,26 @@ CROSS JOIN LATERAL (
 
 
 async def lock(
-    connection: AsyncConnection, tenant_id: int, customer_ids: Collection[str]
-) -> dict[str, datetime | None]:
-    """Lock the customers' rows in key order; returns by id when the source last changed each."""
-    rows: Iterable[Any] = await connection.exec_driver_sql(_LOCK, (tenant_id, list(customer_ids)))
-    return dict(map(tuple, rows))
+    connection: AsyncConnection,
+    tenant_id: int,
+    customer_ids: Mapping[str, bool],
+    sks: Collection[int],
+) -> dict[str, LockedCustomer]:
+    """Lock the customers named by id or key, in key order; returns them by id.
+
+    With True for an id, the present referrer of that customer is locked as well.
+    """
+    rows: Iterable[Any] = await connection.exec_driver_sql(
+        _LOCK, (tenant_id, list(customer_ids), list(customer_ids.values()), list(sks))
+    )
+    return {row[1]: LockedCustomer._make(row) for row in rows}
 
 
 class ChangedCustomer(NamedTuple):
-    """A customer that was changed, with what it is found by."""
+    """A customer that was changed, with what it is found by.
+
+    `rescored` says whether something changed that scores are made of.
+    """
 
     sk: int
     id: str
@@ -449,6 +502,9 @@ class ChangedCustomer(NamedTuple):
     company_name: str | None
     email: str | None
     phone: str | None
+    rescored: bool
+    referred_by_sk: int | None
+    former_referred_by_sk: int | None
 
 
 #: The columns a source may set, and the type each has in a JSON document.
@@ -493,6 +549,15 @@ _STATED = {
     "social_connections": "text[]",
     "source_updated_at": "timestamptz",
 }
+#: What scores are made of, besides orders, contacts and feedback.
+_SCORED = (
+    "membership_tier",
+    "loyalty_points",
+    "date_of_birth",
+    "age_estimate",
+    "gender",
+    "referred_by_sk",
+)
 #: Columns whose value is made from another one of the document.
 _DERIVED = {
     "home_store_sk": ("home_store_id", "store.sk"),
@@ -514,6 +579,9 @@ def _change_statement() -> str:
     types = ", ".join(f"{column} {kind}" for column, kind in _STATED.items())
     before = ", ".join(f"c.{column}" for column in kept)
     after = ", ".join(f"target.{column}" for column in kept)
+    former = ", ".join(f"c.{column} AS former_{column}" for column in _SCORED)
+    scored_before = ", ".join(f"target.former_{column}" for column in _SCORED)
+    scored_after = ", ".join(f"target.{column}" for column in _SCORED)
     # Only names of columns written above go into the text.
     return f"""
 WITH stated AS MATERIALIZED (
@@ -522,7 +590,7 @@ WITH stated AS MATERIALIZED (
     CROSS JOIN LATERAL jsonb_to_record(document.doc)
         AS record (id text, home_store_id text, referred_by_customer_id text, {types})
 ), target AS MATERIALIZED (
-    SELECT c.sk,
+    SELECT c.sk, {former},
            {values}
     FROM stated
     CROSS JOIN LATERAL (
@@ -549,7 +617,9 @@ SET ({columns}) = ROW ({after}), updated_at = now(), updated_by = $3
 FROM target
 WHERE c.tenant_id = (SELECT $1::integer) AND c.sk = target.sk
   AND ({before}) IS DISTINCT FROM ({after})
-RETURNING c.sk, c.id, c.code, c.name, c.company_name, c.email, c.phone
+RETURNING c.sk, c.id, c.code, c.name, c.company_name, c.email, c.phone,
+          ({scored_before}) IS DISTINCT FROM ({scored_after}) AS rescored,
+          c.referred_by_sk, target.former_referred_by_sk
 """
 
 

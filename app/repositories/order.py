@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import driver_of
 from app.domain.errors import NotFound
 from app.domain.order import OrderStatus, PaymentMethod
+from app.repositories import owner
+from app.repositories.owner import Locked
 
 
 class IncomingOrder(NamedTuple):
@@ -48,13 +50,6 @@ class IncomingItem(NamedTuple):
     quantity: Decimal
     unit_price: int
     discount_amount: int
-
-
-class Locked(NamedTuple):
-    """What `lock_touched` found: customers, now locked, and stores, by external id."""
-
-    customers: dict[str, int]
-    stores: frozenset[str]
 
 
 class Previous(NamedTuple):
@@ -112,52 +107,8 @@ class Order:
     items: tuple[OrderItem, ...] = ()
 
 
-# Statistics know nothing yet of a tenant whose first file is coming in: the planner takes it for
-# empty, finds every index that begins with the tenant as good as any other, and may read all the
-# tenant has for every row. So each row is looked up by its key in a subquery that cannot be turned
-# around, as a range of one value in order, which only the index of that key has for nothing.
-#
-# The rows are locked in the order of their keys, because the outer list is sorted.
-_LOCK = """
-WITH clock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock_shared(hashtext('local clock'), $1)
-), touched AS MATERIALIZED (
-    SELECT sk
-    FROM (
-        SELECT c.sk
-        FROM clock CROSS JOIN unnest($2::text[]) AS wanted (id)
-        CROSS JOIN LATERAL (
-            SELECT sk FROM customers
-            WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-            ORDER BY id LIMIT 1
-        ) AS c
-        UNION
-        SELECT o.customer_sk
-        FROM {orders}
-        CROSS JOIN LATERAL (
-            SELECT customer_sk FROM orders
-            WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-            ORDER BY id LIMIT 1
-        ) AS o
-    ) AS owners
-    ORDER BY sk
-), locked AS MATERIALIZED (
-    SELECT c.sk, c.id
-    FROM touched
-    CROSS JOIN LATERAL (
-        SELECT sk, id FROM customers
-        WHERE tenant_id = (SELECT $1::integer)
-          AND sk BETWEEN touched.sk AND touched.sk
-        ORDER BY sk LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS c
-)
-SELECT sk, id FROM locked
-UNION ALL
-SELECT NULL, id FROM stores WHERE tenant_id = (SELECT $1::integer) AND id = ANY ($3::text[])
-"""
-_LOCK_TOUCHED = _LOCK.format(orders="unnest($4::text[]) AS wanted (id)")
-_LOCK_STAGED = _LOCK.format(orders="incoming_orders AS wanted")
+_LOCK_TOUCHED = owner.lock_statement("orders")
+_LOCK_STAGED = owner.lock_statement("orders", "incoming_orders AS wanted")
 
 
 async def lock_touched(
@@ -173,19 +124,9 @@ async def lock_touched(
     The orders are the staged ones where no ids are given.
     """
     wanted = (tenant_id, customer_ids, store_ids)
-    rows: Iterable[Any] = await (
-        connection.exec_driver_sql(_LOCK_STAGED, wanted)
-        if order_ids is None
-        else connection.exec_driver_sql(_LOCK_TOUCHED, (*wanted, order_ids))
-    )
-    customers: dict[str, int] = {}
-    stores: set[str] = set()
-    for sk, identity in rows:
-        if sk is None:
-            stores.add(identity)
-        else:
-            customers[identity] = sk
-    return Locked(customers, frozenset(stores))
+    if order_ids is None:
+        return await owner.lock(connection, _LOCK_STAGED, *wanted)
+    return await owner.lock(connection, _LOCK_TOUCHED, *wanted, order_ids)
 
 
 _ARRAYS = """unnest(
@@ -348,20 +289,11 @@ class StagedOrders:
     without_store: list[str]
 
 
-_LOCK_CLOCK = "SELECT pg_advisory_xact_lock(hashtext('local clock'), $1)"
-_SHARE_CLOCK = "SELECT pg_advisory_xact_lock_shared(hashtext('local clock'), $1)"
-
-
-async def lock_clock(connection: AsyncConnection, tenant_id: int) -> None:
-    """Wait for the writers of the tenant's orders, and keep others waiting until the end."""
-    await connection.exec_driver_sql(_LOCK_CLOCK, (tenant_id,))
-
-
 async def stage(
     connection: AsyncConnection, tenant_id: int, orders: Sequence[IncomingOrder]
 ) -> None:
     """Copy thousands of orders into a temporary table that lasts as long as the transaction."""
-    await connection.exec_driver_sql(_SHARE_CLOCK, (tenant_id,))
+    await connection.exec_driver_sql(owner.SHARE_CLOCK, (tenant_id,))
     await connection.exec_driver_sql(_STAGE)
     await driver_of(connection).copy_records_to_table(
         "incoming_orders", records=orders, columns=IncomingOrder._fields

@@ -15,7 +15,7 @@ from app.domain.access import NewKey, PresentedKey, Scope
 from app.domain.errors import NotFound
 from app.domain.profile import Profile
 from app.domain.tenant import Tenant
-from app.repositories.tables import api_keys, orders, tenants
+from app.repositories.tables import api_keys, feedback, orders, tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,13 @@ _KEY_COLUMNS = [
     column for column in api_keys.c if column.name not in ("tenant_id", "secret_sha256")
 ]
 
-# A change of zone moves every order to another hour, weekday or day of its tenant.
-_RELOCATE = (
-    update(orders)
-    .where(orders.c.tenant_id == bindparam("tenant"))
-    .values(local_at=func.timezone(bindparam("zone"), orders.c.ordered_at))
-)
+# A change of zone moves everything to another hour, weekday or day of its tenant.
+_RELOCATE = [
+    update(table)
+    .where(table.c.tenant_id == bindparam("tenant"))
+    .values(local_at=func.timezone(bindparam("zone"), instant))
+    for table, instant in ((orders, orders.c.ordered_at), (feedback, feedback.c.given_at))
+]
 
 
 async def authenticate(connection: AsyncConnection, presented: PresentedKey) -> Credential | None:
@@ -164,10 +165,10 @@ async def change(connection: AsyncConnection, tenant_id: int, changes: Mapping[s
     )
 
 
-async def relocate_orders(connection: AsyncConnection, tenant_id: int, timezone: str) -> int:
-    """Read the wall clock of every order again, in `timezone`; returns the number of orders."""
-    result = await connection.execute(_RELOCATE, {"tenant": tenant_id, "zone": timezone})
-    return result.rowcount
+async def relocate(connection: AsyncConnection, tenant_id: int, timezone: str) -> None:
+    """Read the wall clock of every order and of all feedback again, in `timezone`."""
+    for statement in _RELOCATE:
+        await connection.execute(statement, {"tenant": tenant_id, "zone": timezone})
 
 
 async def add_key(

@@ -201,7 +201,9 @@ async def _write_chunk(write: BulkWriter, chunk: Chunk, store_sks: Keys) -> Demo
     order_sks = await write.allocate(tables.orders, len(chunk.orders["id"]))
     orders = _refer(chunk.orders, "customer_no", "customer_sk", own)
     orders = _refer(orders, "store_no", "store_sk", store_sks)
-    loaded.orders = await write.insert_orders({"sk": order_sks, **orders})
+    loaded.orders = await write.insert_by_clock(
+        tables.orders, {"sk": order_sks, **orders}, "ordered_at"
+    )
     if chunk.order_items is not None:
         items = _refer(chunk.order_items, "order_no", "order_sk", order_sks)
         loaded.order_items = await write.insert(tables.order_items, items)
@@ -211,7 +213,7 @@ async def _write_chunk(write: BulkWriter, chunk: Chunk, store_sks: Keys) -> Demo
     if chunk.feedback is not None:
         feedback = _refer(chunk.feedback, "customer_no", "customer_sk", own)
         feedback = _refer(feedback, "store_no", "store_sk", store_sks)
-        loaded.feedback = await write.insert(tables.feedback, feedback)
+        loaded.feedback = await write.insert_by_clock(tables.feedback, feedback, "given_at")
     if chunk.location_history is not None:
         fixes = _refer(_with_point(chunk.location_history), "customer_no", "customer_sk", own)
         await write.ensure_months(tables.location_history, fixes["captured_at"])

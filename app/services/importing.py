@@ -28,6 +28,7 @@ from app.domain.tenant import Tenant
 from app.repositories import order as orders
 from app.repositories import statistics
 from app.repositories.order import IncomingOrder, InvoiceLine
+from app.services.customer_records import record_imported_customers
 from app.services.file_columns import (
     LINE_COLUMNS,
     ORDER_COLUMNS,
@@ -38,15 +39,8 @@ from app.services.file_columns import (
     map_columns,
     plain_number,
 )
-from app.services.ingestion import (
-    ItemError,
-    OrderRules,
-    Rejected,
-    learn_sizes,
-    record_customers,
-    record_orders,
-    record_staged_orders,
-)
+from app.services.ingestion import OrderRules, learn_sizes, record_orders, record_staged_orders
+from app.services.outcomes import ItemError, Rejected
 from app.services.records import (
     CustomerRecord,
     OrderLineRecord,
@@ -353,10 +347,9 @@ async def import_customers(
             job = _Import(table, places, rejects_file, progress)
             async for chunk in _ahead(job, _customer_chunks(job, read_date)):
                 statuses: Counter[str] = Counter()
-                async with database.tenant_transaction(tenant.id) as connection:
-                    outcomes = await record_customers(
-                        connection, tenant, [record for _, record in chunk.records], actor=actor
-                    )
+                outcomes = await record_imported_customers(
+                    database, tenant, [record for _, record in chunk.records], actor=actor
+                )
                 await learn_sizes(database)
                 for outcome in outcomes:
                     if outcome.error is None:

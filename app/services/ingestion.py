@@ -1,28 +1,31 @@
-"""Taking in orders, customers and stores: what a source states becomes the one row of truth.
+"""Taking in orders and stores: what a source states becomes the one row of truth.
 
-**Why no mix of writers deadlocks.** Every transaction that writes orders takes what it may have to
-wait for in one order: first new customers, by their ids; then the rows of all customers whose
-orders it touches, by `sk`; then orders, by their ids. Whoever waits therefore waits for somebody
-who is further along, and no circle can close. An order that has moved to a customer who is not
-locked is not waited for: everything since a savepoint is given back, locks too, and taken again
-with that customer among them. A transaction must call a function of this module once, with all it
-has, or it would start that order anew.
+Customers are taken in by `customer_records`, contacts and feedback by `engagement`.
 
-**Why figures are exact.** Orders of a customer are written, and the customer's figures computed,
-under the lock of the customer's row. Whoever gets the lock reads everything the one before wrote.
+**Why no mix of writers deadlocks.** Every transaction that writes orders, customers, contacts or
+feedback takes what it may have to wait for in one order: first the tenant's locks (codes,
+referrers, the clock); then new customers, by their ids; then the rows of all customers whose
+orders, attributes, referrals, contacts or feedback it touches, by `sk`; then orders, contacts or
+feedback, by their ids; then rows of scores, by customer. Whoever waits therefore waits for somebody
+who is further along, and no circle can close. What has moved to a customer who is not locked is not
+waited for: everything since a savepoint is given back, locks too, and taken again with that
+customer among them. A transaction must call one function of these modules once, with all it has,
+or it would start that order anew.
+
+**Why figures are exact.** What a customer's figures are made of is written, and the figures are
+computed, under the lock of the customer's row. Whoever gets the lock reads everything the one
+before wrote.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from enum import StrEnum
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.database import Connection, Database
-from app.domain.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from app.domain.errors import Conflict, InvalidInput
 from app.domain.money import decimals, to_minor
 from app.domain.order import MAX_AHEAD, OrderStatus
 from app.domain.search import terms
@@ -31,61 +34,30 @@ from app.repositories import customer as customers
 from app.repositories import order as orders
 from app.repositories import statistics
 from app.repositories import store as stores
-from app.repositories.customer import ChangedCustomer, NewCustomer, References
-from app.repositories.order import IncomingItem, IncomingOrder, Locked, Upserted
-from app.services.records import (
-    CustomerAttributes,
-    CustomerPatch,
-    CustomerRecord,
-    OrderItemRecord,
-    OrderPatch,
-    OrderRecord,
-    ServiceArea,
-    StoreRecord,
+from app.repositories.customer import NewCustomer
+from app.repositories.order import IncomingItem, IncomingOrder, Upserted
+from app.repositories.owner import Locked
+from app.services.outcomes import (
+    ATTEMPTS,
+    EARLIEST,
+    NO_CUSTOMER,
+    NO_STORE,
+    ItemError,
+    ItemOutcome,
+    Rejected,
+    distinct,
+    invalid,
+    is_newer,
+    zoned,
 )
+from app.services.records import OrderItemRecord, OrderPatch, OrderRecord, StoreRecord
 from app.services.scoring import refresh_customers
 
 #: A booking may be made this long ahead.
 MAX_BOOKED_AHEAD = timedelta(days=730)
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-_ATTEMPTS = 50
 
 #: From so many orders, copying them into a temporary table is quicker than sending arrays.
 _WORTH_STAGING = 500
-
-
-@dataclass(frozen=True, slots=True)
-class ItemError:
-    """Why an item was refused: the JSON pointer of the value inside the item, and the reason."""
-
-    pointer: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ItemOutcome:
-    """What became of the item at `index`.
-
-    `status` is created, updated, unchanged, stale (the stored one is newer by its `updatedAt`) or
-    rejected; an error comes with the last only.
-    """
-
-    index: int
-    id: str | None
-    status: str
-    error: ItemError | None = None
-
-
-_NO_CUSTOMER = ItemError("/customerId", "is not the id of a customer")
-_NO_STORE = ItemError("/storeId", "is not the id of a store")
-
-
-class Rejected(ValueError):
-    """A record breaks a rule of its tenant."""
-
-    def __init__(self, pointer: str, reason: str) -> None:
-        super().__init__(f"{pointer} {reason}")
-        self.error = ItemError(pointer, reason)
 
 
 class OrderRules:
@@ -139,7 +111,7 @@ class OrderRules:
 
     def instant(self, moment: datetime) -> datetime:
         """`moment` with a zone: the tenant's, where it has none."""
-        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+        return zoned(moment, self._zone)
 
     def _total(self, record: OrderRecord) -> int:
         if record.total_amount is not None:
@@ -158,7 +130,7 @@ class OrderRules:
 
     def _ordered_at(self, record: OrderRecord) -> datetime:
         ordered_at = self.instant(record.ordered_at)
-        if ordered_at < _EARLIEST:
+        if ordered_at < EARLIEST:
             raise Rejected("/orderedAt", "must not lie before 1970")
         if ordered_at > self._latest:
             if record.status not in (OrderStatus.PENDING, OrderStatus.ACCEPTED):
@@ -214,7 +186,7 @@ async def record_orders(
     now = datetime.now(UTC)
     rules = OrderRules(tenant, now)
     outcomes: dict[int, ItemOutcome] = {}
-    stated = _distinct(records, outcomes)
+    stated = distinct(records, outcomes)
     incoming: dict[str, IncomingOrder] = {}
     for index, record in stated.values():
         try:
@@ -284,8 +256,8 @@ async def record_staged_orders(
             stale=staged.stale,
         ),
         {
-            **dict.fromkeys(staged.without_customer, _NO_CUSTOMER),
-            **dict.fromkeys(staged.without_store, _NO_STORE),
+            **dict.fromkeys(staged.without_customer, NO_CUSTOMER),
+            **dict.fromkeys(staged.without_store, NO_STORE),
         },
     )
 
@@ -303,24 +275,8 @@ async def create_or_replace_order(
         connection, tenant, [record], create_customers=create_customers, actor=actor
     )
     if outcome.error is not None:
-        raise _invalid(outcome.error)
+        raise invalid(outcome.error)
     return outcome.status == "created"
-
-
-def _distinct(
-    records: Sequence[OrderRecord], outcomes: dict[int, ItemOutcome]
-) -> dict[str, tuple[int, OrderRecord]]:
-    """The records by id, with their places; a second one of an id is refused."""
-    stated: dict[str, tuple[int, OrderRecord]] = {}
-    for index, record in enumerate(records):
-        if record.id in stated:
-            error = ItemError(
-                "/id", f"occurs at index {stated[record.id][0]} of this batch already"
-            )
-            outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
-        else:
-            stated[record.id] = (index, record)
-    return stated
 
 
 async def _create_customers_of(
@@ -373,7 +329,7 @@ async def _write(
         await orders.stage(connection, tenant.id, list(incoming.values()))
     # Owners seen once stay among the locked, so the set only grows and soon has all it needs.
     customer_ids = {order.customer_id for order in incoming.values()}
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         savepoint = await connection.begin_nested()
         locked = await orders.lock_touched(
             connection,
@@ -405,9 +361,9 @@ def _refer_to_nothing(incoming: Iterable[IncomingOrder], locked: Locked) -> dict
     refused: dict[str, ItemError] = {}
     for order in incoming:
         if order.customer_id not in locked.customers:
-            refused[order.id] = _NO_CUSTOMER
+            refused[order.id] = NO_CUSTOMER
         elif order.store_id is not None and order.store_id not in locked.stores:
-            refused[order.id] = _NO_STORE
+            refused[order.id] = NO_STORE
     return refused
 
 
@@ -430,16 +386,12 @@ def _recorded(
             return None
         if written is not None:
             status = "updated"
-        elif _is_newer(previous.source_updated_at, order.source_updated_at):
+        elif is_newer(previous.source_updated_at, order.source_updated_at):
             status = "stale"
         else:
             status = "unchanged"
         recorded.append(_Recorded(order.id, previous.sk, customer_sk, previous.customer_sk, status))
     return recorded
-
-
-def _is_newer(stored: datetime | None, stated: datetime | None) -> bool:
-    return stored is not None and stated is not None and stored > stated
 
 
 async def _replace_items(
@@ -509,213 +461,10 @@ async def change_order(
     await refresh_customers(connection, tenant, {customer_sk}, now=now)
 
 
-async def record_customers(
-    connection: Connection,
-    tenant: Tenant,
-    records: Sequence[CustomerRecord],
-    *,
-    actor: str | None,
-) -> list[ItemOutcome]:
-    """Create or change each customer that can be, and say what became of each, in order.
-
-    What a record leaves out stays as it is. A record may name as its referrer a customer that an
-    earlier record of the batch brings.
-    """
-    outcomes: dict[int, ItemOutcome] = {}
-    stated: dict[str, tuple[int, CustomerRecord]] = {}
-    for index, record in enumerate(records):
-        if record.id in stated:
-            error = ItemError(
-                "/id", f"occurs at index {stated[record.id][0]} of this batch already"
-            )
-            outcomes[index] = ItemOutcome(index, record.id, "rejected", error)
-        else:
-            stated[record.id] = (index, record)
-    found = await _find_references(connection, tenant, stated)
-    documents: dict[str, dict[str, Any]] = {}
-    names: dict[str, str] = {}
-    for identity, (index, record) in stated.items():
-        try:
-            _check_references(identity, record, found, documents)
-            documents[identity] = {"id": identity, **_document(record, tenant)}
-        except Rejected as rejected:
-            outcomes[index] = ItemOutcome(index, identity, "rejected", rejected.error)
-            continue
-        if record.code is not None:
-            found.codes.setdefault(record.code, identity)
-        if identity not in found.customers:
-            names[identity] = record.name or identity
-    created, changed = await _write_customers(connection, tenant, documents, names, actor)
-    for identity, newer in changed.items():
-        index = stated[identity][0]
-        status = "created" if identity in created else newer
-        outcomes[index] = ItemOutcome(index, identity, status)
-    return [outcomes[index] for index in range(len(records))]
-
-
-async def create_customer(
-    connection: Connection, tenant: Tenant, record: CustomerRecord, *, actor: str | None
-) -> None:
-    """Create one customer. Raises AlreadyExists, and InvalidInput where a value will not do."""
-    [outcome] = await record_customers(connection, tenant, [record], actor=actor)
-    if outcome.error is not None:
-        raise _invalid(outcome.error)
-    if outcome.status != "created":
-        # The transaction ends with the error, and takes back what was changed.
-        raise AlreadyExists("customer", record.id)
-
-
-async def change_customer(
-    connection: Connection,
-    tenant: Tenant,
-    customer_id: str,
-    patch: CustomerPatch,
-    *,
-    actor: str | None,
-) -> None:
-    """Change one customer. Raises NotFound, InvalidInput, and Conflict where `updatedAt` is old."""
-    found = await customers.find_references(
-        connection, tenant.id, customer_ids=[customer_id], store_ids=[], codes=[]
-    )
-    if customer_id not in found.customers:
-        raise NotFound("customer", customer_id)
-    record = CustomerRecord.model_construct(
-        patch.model_fields_set | {"id"}, **{**dict(patch), "id": customer_id}
-    )
-    [outcome] = await record_customers(connection, tenant, [record], actor=actor)
-    if outcome.error is not None:
-        raise _invalid(outcome.error)
-    if outcome.status == "stale":
-        raise Conflict("The customer was changed after the time in updatedAt.")
-    if patch.referred_by_customer_id is not None and await customers.refers_to_itself(
-        connection, tenant.id, customer_id
-    ):
-        raise InvalidInput("referredByCustomerId", "must not be somebody the customer brought in")
-
-
-async def _find_references(
-    connection: Connection,
-    tenant: Tenant,
-    stated: Mapping[str, tuple[int, CustomerRecord]],
-) -> References:
-    records = [record for _, record in stated.values()]
-    codes = [record.code for record in records if record.code is not None]
-    if codes:
-        await customers.lock_codes(connection, tenant.id)
-    referrers = [record.referred_by_customer_id for record in records]
-    return await customers.find_references(
-        connection,
-        tenant.id,
-        customer_ids={*stated, *(each for each in referrers if each is not None)},
-        store_ids={record.home_store_id for record in records if record.home_store_id is not None},
-        codes=codes,
-    )
-
-
-def _check_references(
-    identity: str, record: CustomerRecord, found: References, accepted: Collection[str]
-) -> None:
-    if "name" in record.model_fields_set and record.name is None:
-        raise Rejected("/name", "must not be null")
-    if identity not in found.customers and record.name is None:
-        raise Rejected("/name", "is required for a new customer")
-    if record.home_store_id is not None and record.home_store_id not in found.stores:
-        raise Rejected("/homeStoreId", "is not the id of a store")
-    referrer = record.referred_by_customer_id
-    if referrer == identity:
-        raise Rejected("/referredByCustomerId", "must be another customer")
-    if referrer is not None and referrer not in found.customers and referrer not in accepted:
-        raise Rejected("/referredByCustomerId", "is not the id of a customer")
-    if record.code is not None and found.codes.get(record.code, identity) != identity:
-        raise Rejected("/code", "belongs to another customer")
-
-
-_MONEY_FIELDS = {"credit_limit": "/creditLimit", "credit_used": "/creditUsed"}
-_COLUMNS = {"updated_at": "source_updated_at"}
-
-
-def _document(record: CustomerAttributes, tenant: Tenant) -> dict[str, Any]:
-    """What the record names, by column, as JSON values. Raises Rejected."""
-    return {
-        _COLUMNS.get(name, name): _json_value(name, getattr(record, name), tenant)
-        for name in record.model_fields_set
-    }
-
-
-def _json_value(name: str, value: Any, tenant: Tenant) -> Any:
-    if isinstance(value, Decimal):
-        try:
-            return to_minor(value, tenant.currency)
-        except ValueError as error:
-            raise Rejected(_MONEY_FIELDS[name], str(error)) from error
-    if isinstance(value, datetime):
-        local = value if value.tzinfo else value.replace(tzinfo=ZoneInfo(tenant.timezone))
-        return local.isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, ServiceArea):
-        return value.model_dump()
-    return value
-
-
-async def _write_customers(
-    connection: Connection,
-    tenant: Tenant,
-    documents: Mapping[str, Mapping[str, Any]],
-    names: Mapping[str, str],
-    actor: str | None,
-) -> tuple[frozenset[str], dict[str, str]]:
-    """The ids that are new, and for every id whether it was updated, unchanged or stale."""
-    if not documents:
-        return frozenset(), {}
-    created = await customers.add_missing(connection, tenant.id, names, actor)
-    stored = await customers.lock(connection, tenant.id, documents)
-    changed = await customers.change_many(connection, tenant.id, list(documents.values()), actor)
-    findable = {
-        customer.sk: terms(texts=[names[customer.id], customer.id], phone=None)
-        for customer in created
-    } | {customer.sk: _terms(customer) for customer in changed}
-    if findable:
-        await customers.replace_terms(connection, tenant.id, findable)
-    by_id = {customer.id for customer in changed}
-    statuses: dict[str, str] = {}
-    for identity, document in documents.items():
-        if identity in by_id:
-            statuses[identity] = "updated"
-        elif _is_newer(stored[identity], _moment(document.get("source_updated_at"))):
-            statuses[identity] = "stale"
-        else:
-            statuses[identity] = "unchanged"
-    return frozenset(customer.id for customer in created), statuses
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _terms(customer: ChangedCustomer) -> set[str]:
-    return terms(
-        texts=[
-            customer.name,
-            customer.company_name,
-            customer.email,
-            customer.code,
-            customer.id,
-        ],
-        phone=customer.phone,
-    )
-
-
 async def learn_sizes(database: Database) -> None:
     """Between the transactions of a bulk load: let the planner know what has grown."""
     async with database.transaction() as connection:
         await statistics.learn_sizes(connection)
-
-
-def _invalid(error: ItemError) -> InvalidInput:
-    return InvalidInput(error.pointer.removeprefix("/").replace("/", "."), error.reason)
 
 
 async def record_store(connection: Connection, tenant: Tenant, record: StoreRecord) -> bool:

@@ -1,7 +1,8 @@
-"""What a source may send: customers, orders and stores, the same by JSON, NDJSON and file.
+"""What a source may send: customers, orders, contacts …, the same by JSON, NDJSON and file.
 
 A record knows the shape of its fields and nothing of the tenant. What depends on the tenant (the
-places of its currency, its wall clock, which customers exist) is decided by `ingestion`.
+places of its currency, its wall clock, which customers exist) is decided by the services that write
+it: `ingestion`, `customer_records`, `engagement`.
 """
 
 from collections.abc import Mapping
@@ -17,10 +18,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.contact import Channel, Purpose
+from app.domain.feedback import FeedbackKind, check_score
 from app.domain.money import MAX_MINOR
 from app.domain.order import OrderStatus, PaymentMethod
 
@@ -78,6 +83,12 @@ class Record(BaseModel):
     )
 
 
+class IdentifiedRecord(Record):
+    """What a source names by an id of its own making: sent again, it is the same thing."""
+
+    id: Identity
+
+
 class OrderItemRecord(Record):
     """One line of an order. Prices are of one unit, in the tenant's currency."""
 
@@ -97,7 +108,7 @@ class OrderItemRecord(Record):
         return self.quantity * self.unit_price - self.discount_amount
 
 
-class OrderRecord(Record):
+class OrderRecord(IdentifiedRecord):
     """A sale or a booking as a source states it: the whole order, each time.
 
     `orderedAt` without a zone is the tenant's wall clock. `totalAmount` may be left out where the
@@ -105,7 +116,6 @@ class OrderRecord(Record):
     total is a credit note and needs the status refunded.
     """
 
-    id: Identity
     customer_id: Identity
     store_id: Identity | None = None
     status: Status = OrderStatus.COMPLETED
@@ -264,14 +274,102 @@ class CustomerAttributes(Record):
     updated_at: Instant | None = None
 
 
-class CustomerRecord(CustomerAttributes):
+class CustomerRecord(CustomerAttributes, IdentifiedRecord):
     """A customer as a source states it. `name` is needed only where the customer is new."""
-
-    id: Identity
 
 
 class CustomerPatch(CustomerAttributes):
     """A change of some attributes of one customer; null clears one."""
+
+
+class ContactRecord(IdentifiedRecord):
+    """A message, call or visit to a customer, as a source states it.
+
+    `respondedAt` and `converted` stay as they are where they are left out. A time without a zone is
+    the tenant's wall clock.
+    """
+
+    customer_id: Identity
+    channel: Annotated[Channel, BeforeValidator(_lower)]
+    purpose: Annotated[Purpose, BeforeValidator(_lower)]
+    sent_at: Instant
+    responded_at: Instant | None = None
+    converted: bool = False
+    updated_at: Instant | None = None
+
+
+class ContactPatch(Record):
+    """What came of a contact. A null `respondedAt` takes a response back."""
+
+    responded_at: Instant | None = None
+    converted: bool = False
+    updated_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set & {"responded_at", "converted"}:
+            raise ValueError("must name at least one of respondedAt, converted")
+        return self
+
+
+class FeedbackRecord(IdentifiedRecord):
+    """What a customer said, as a source states it: the whole of it, each time.
+
+    `givenAt` without a zone is the tenant's wall clock.
+    """
+
+    customer_id: Identity
+    store_id: Identity | None = None
+    kind: Annotated[FeedbackKind, BeforeValidator(_lower)]
+    # A kind may need one, so what is left out is judged as well.
+    score: Annotated[int | None, BeforeValidator(_no_boolean), Field(validate_default=True)] = None
+    sentiment: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+    comment: Prose | None = None
+    given_at: Instant
+    updated_at: Instant | None = None
+
+    @field_validator("score", mode="after")
+    @classmethod
+    def _belongs_to_the_kind(cls, score: int | None, info: ValidationInfo) -> int | None:
+        if "kind" in info.data:
+            check_score(info.data["kind"], score)
+        return score
+
+
+class AddressAttributes(Record):
+    """What is known of an address. Longitude and latitude come together or not at all."""
+
+    label: Label | None = None
+    line: Label | None = None
+    city: Label | None = None
+    postal_code: Identity | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    is_primary: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_whole_location(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude must be given together")
+        return self
+
+
+class AddressRecord(AddressAttributes):
+    """An address of a customer; one without an id is given one."""
+
+    id: Identity | None = None
+
+
+class AddressPatch(AddressAttributes):
+    """A change of some attributes of an address; null clears one."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must name at least one attribute of an address")
+        if len(self.model_fields_set & {"latitude", "longitude"}) == 1:
+            raise ValueError("latitude and longitude must be given together")
+        return self
 
 
 class StoreRecord(Record):

@@ -35,13 +35,19 @@ def statements_for(tenant: Tenant) -> ScoringStatements:
 
 
 async def refresh_customers(
-    connection: Connection, tenant: Tenant, customer_sks: Collection[int], *, now: datetime
+    connection: Connection,
+    tenant: Tenant,
+    customer_sks: Collection[int],
+    *,
+    now: datetime,
+    cuts_needed: bool = True,
 ) -> None:
     """Score these customers within the caller's transaction, against the stored cutoffs.
 
     The caller has locked the customers' rows in key order, and calls this once a transaction: that
     order is what keeps writers from waiting for each other in a circle. A tenant whose buyers were
-    never cut gets a full run queued with the data that made it needed.
+    never cut gets a full run queued with the data that made it needed, unless the caller brought
+    nothing to cut and leaves that to whoever brings the first orders.
     """
     if not customer_sks:
         return
@@ -50,7 +56,7 @@ async def refresh_customers(
     cut = await scores.score_live(
         connection, statements_for(tenant), tenant.id, clock, customer_sks
     )
-    if not cut and tenant.profile.fixed_cutoffs is None:
+    if cuts_needed and not cut and tenant.profile.fixed_cutoffs is None:
         await request_run(connection, tenant, RunMode.FULL, requested_by=None)
 
 

@@ -13,7 +13,7 @@ from app.domain.errors import AlreadyExists, InvalidInput, NotFound
 from app.domain.profile import Profile
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
-from app.repositories import order as orders
+from app.repositories import owner
 from app.repositories import tenant as tenants
 from app.repositories.tenant import ApiKey
 from app.services.scoring import request_run
@@ -122,13 +122,13 @@ async def change_name(connection: Connection, tenant: Tenant, name: str) -> Tena
 
 
 async def change_timezone(connection: Connection, tenant: Tenant, timezone: str) -> Tenant:
-    """Move the tenant to another zone, and with it the local time of every order it has."""
+    """Move the tenant to another zone, and with it the local time of all it has."""
     _check_timezone(timezone)
-    # Writers of orders share this lock: those before it are waited for, those after it read the
-    # new zone.
-    await orders.lock_clock(connection, tenant.id)
+    # Writers of orders and feedback share this lock: those before it are waited for, those after it
+    # read the new zone.
+    await owner.lock_clock(connection, tenant.id)
     await tenants.change(connection, tenant.id, {"timezone": timezone})
-    await tenants.relocate_orders(connection, tenant.id, timezone)
+    await tenants.relocate(connection, tenant.id, timezone)
     await request_run(connection, tenant, RunMode.FULL, requested_by="timezone")
     return replace(tenant, timezone=timezone)
 

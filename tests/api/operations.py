@@ -10,12 +10,20 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
+from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories.tables import job_runs, stores
-from tests.factories import make_customer, make_order
+from tests.factories import (
+    make_address,
+    make_contact,
+    make_customer,
+    make_feedback,
+    make_order,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +31,28 @@ class Example:
     """A request that succeeds for the tenant `furnish` was called for.
 
     `path` fills the path's parameters; a route with one must answer 404 to another tenant, unless
-    it names something that is `common` to all.
+    it names something that is `common` to all. Another one answers `elsewhere` where it differs
+    from `status`: what the body names is unknown there.
     """
 
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     json: Any = None
     status: int = 200
+    elsewhere: int | None = None
     common: bool = False
 
 
 #: Ids and words that only the first tenant's data holds; no answer to another tenant may.
-MARKS = ("cus-mark", "ord-mark", "Widjajakusuma", "0b8f2c52")
+MARKS = (
+    "cus-mark",
+    "ord-mark",
+    "con-mark",
+    "fb-mark",
+    "adr-mark",
+    "Widjajakusuma",
+    "0b8f2c52",
+)
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 _ORDER = {"id": "ord-mark"}
@@ -46,6 +64,10 @@ _NEW_ORDER = {
 }
 _CUSTOMER = {"id": "cus-mark"}
 _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
+_NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
+_NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
+_CONTACT = {"id": "con-mark"}
+_ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 
 EXAMPLES: dict[str, Example] = {
     "create_customer": Example(
@@ -88,6 +110,19 @@ EXAMPLES: dict[str, Example] = {
     "get_order": Example(path=_ORDER),
     "correct_order": Example(path=_ORDER, json={"notes": "Gift"}),
     "list_customer_orders": Example(path=_CUSTOMER),
+    "record_contact": Example(json=_NEW_CONTACT, status=201, elsewhere=422),
+    "record_contact_batch": Example(json=[_NEW_CONTACT], elsewhere=422),
+    "get_contact": Example(path=_CONTACT),
+    "change_contact": Example(path=_CONTACT, json={"converted": True}),
+    "list_customer_contacts": Example(path=_CUSTOMER),
+    "record_feedback": Example(json=_NEW_FEEDBACK, status=201, elsewhere=422),
+    "record_feedback_batch": Example(json=[_NEW_FEEDBACK], elsewhere=422),
+    "list_customer_feedback": Example(path=_CUSTOMER),
+    "add_address": Example(path=_CUSTOMER, json={"city": "Jakarta"}, status=201),
+    "list_addresses": Example(path=_CUSTOMER),
+    "get_address": Example(path=_ADDRESS),
+    "change_address": Example(path=_ADDRESS, json={"isPrimary": True}),
+    "remove_address": Example(path=_ADDRESS, status=204),
     "refresh_scores": Example(status=202),
     "get_jobs_status": Example(),
     "get_job": Example(path={"id": str(JOB_ID)}),
@@ -112,6 +147,13 @@ async def furnish(database: Database, tenant: Tenant) -> None:
     """Give `tenant` one of everything that the examples name."""
     await make_customer(database, tenant, "cus-mark", name="Ratna Widjajakusuma")
     await make_order(database, tenant, "cus-mark", "ord-mark")
+    await make_contact(database, tenant, "cus-mark", "con-mark")
+    await make_feedback(
+        database, tenant, "cus-mark", "fb-mark", comment="Bu Widjajakusuma menunggu lama"
+    )
+    await make_address(
+        database, tenant, "cus-mark", "adr-mark", label="Rumah Widjajakusuma", line="Gang Widja 5"
+    )
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")

@@ -1,10 +1,12 @@
 """Customers over HTTP."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from app.api.schemas.customer import EXAMPLE
 from app.database import Database
@@ -168,3 +170,140 @@ async def test_pages_cover_the_list_once(
             break
         cursor = {"cursor": page["nextCursor"]}
     assert seen == expected
+
+
+async def _referrers(database: Database, tenant: Tenant) -> dict[str, str | None]:
+    async with database.tenant_transaction(tenant.id) as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT c.id, r.id FROM customers c
+                LEFT JOIN customers r ON r.tenant_id = c.tenant_id AND r.sk = c.referred_by_sk
+            """)
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+def _referred(customer_id: str, referrer: str | None) -> dict[str, Any]:
+    return {"id": customer_id, "name": customer_id, "referredByCustomerId": referrer}
+
+
+async def test_a_batch_closes_no_circle_of_referrals(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    for each in (_referred("a", None), _referred("b", "a"), _referred("c", "b")):
+        assert (await client.post("/api/customers", json=each)).status_code == 201
+    answer = await client.post(
+        "/api/customers/batch",
+        json=[
+            _referred("d", "c"),
+            _referred("a", "d"),
+            _referred("e", "e"),
+            _referred("f", "d"),
+        ],
+    )
+    assert answer.status_code == 207
+    items = answer.json()["items"]
+    assert [each["status"] for each in items] == ["created", "rejected", "rejected", "created"]
+    assert {each["error"]["pointer"] for each in items[1:3]} == {"/referredByCustomerId"}
+    expected = {"a": None, "b": "a", "c": "b", "d": "c", "f": "d"}
+    assert await _referrers(database, tenant) == expected
+
+
+async def test_a_circle_of_new_customers_is_opened_at_the_last(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "x")
+    await make_customer(database, tenant, "y")
+    batch = [_referred("n", "x"), _referred("y", "n"), _referred("x", "y")]
+    answer = await client.post("/api/customers/batch", json=batch)
+    statuses = [each["status"] for each in answer.json()["items"]]
+    assert statuses == ["created", "updated", "rejected"]
+    answer = await client.post(
+        "/api/customers/batch", json=[_referred("m", "y"), _referred("n", "m")]
+    )
+    assert [each["status"] for each in answer.json()["items"]] == ["created", "rejected"]
+    assert await _referrers(database, tenant) == {"x": None, "n": "x", "y": "n", "m": "y"}
+
+
+async def test_who_is_refused_is_not_made_and_brings_in_nobody(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    answer = await client.post(
+        "/api/customers/batch", json=[_referred("self", "self"), _referred("child", "self")]
+    )
+    assert answer.status_code == 422
+    assert [each["status"] for each in answer.json()["items"]] == ["rejected", "rejected"]
+    assert await _referrers(database, tenant) == {}
+
+
+async def test_a_stale_statement_opens_no_circle(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    """What is not applied does not make room for what would close a circle with what is stored."""
+    await client.post("/api/customers", json={"id": "a", "name": "A"})
+    newer = _referred("b", "a") | {"updatedAt": "2026-03-05T00:00:00Z"}
+    await client.post("/api/customers", json=newer)
+    stale = {"id": "b", "referredByCustomerId": None, "updatedAt": "2026-03-01T00:00:00Z"}
+    answer = await client.post("/api/customers/batch", json=[stale, _referred("a", "b")])
+    assert [each["status"] for each in answer.json()["items"]] == ["stale", "rejected"]
+    turned = [{"id": "b", "referredByCustomerId": None}, _referred("a", "b")]
+    answer = await client.post("/api/customers/batch", json=turned)
+    assert [each["status"] for each in answer.json()["items"]] == ["updated", "updated"]
+    assert await _referrers(database, tenant) == {"a": "b", "b": None}
+
+
+async def _scored(database: Database, tenant: Tenant) -> dict[str, datetime]:
+    """When each customer was scored last; every row is then put back into the past."""
+    async with database.tenant_transaction(tenant.id) as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT c.id, a.computed_at FROM customer_analytics a
+                JOIN customers c ON c.tenant_id = a.tenant_id AND c.sk = a.customer_sk
+                WHERE a.computed_at > '2001-01-01'
+            """)
+        )
+        scored = {row[0]: row[1] for row in rows}
+        await connection.execute(
+            text("""
+                UPDATE customer_analytics
+                SET computed_at = '2000-01-01', membership_tier = 'outdated'
+            """)
+        )
+        return scored
+
+
+async def test_customers_are_scored_when_their_scores_may_change(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    async def change(*records: dict[str, Any]) -> set[str]:
+        answer = await client.post("/api/customers/batch", json=list(records))
+        assert answer.status_code == 200, answer.text
+        return set(await _scored(database, tenant))
+
+    assert await change(
+        {"id": "a", "name": "A"}, {"id": "b", "name": "B"}, {"id": "c", "name": "C"}
+    ) == {"a", "b", "c"}
+    assert await change({"id": "a", "name": "Another", "email": "a@b.c"}) == set()
+    for value in (
+        {"membershipTier": "gold"},
+        {"loyaltyPoints": 5},
+        {"dateOfBirth": "1990-01-01"},
+        {"ageEstimate": 30},
+        {"gender": "female"},
+    ):
+        assert await change({"id": "a", **value}) == {"a"}, value
+        assert await change({"id": "a", **value}) == set(), value
+    assert await change({"id": "a", "referredByCustomerId": "b"}) == {"a", "b"}
+    assert await change({"id": "a", "referredByCustomerId": "c"}) == {"a", "b", "c"}
+    assert await change({"id": "a", "referredByCustomerId": None}) == {"a", "c"}
+    assert await change({"id": "d", "name": "D", "referredByCustomerId": "b"}) == {"b", "d"}
+    await client.patch("/api/customers/c", json={"membershipTier": "gold"})
+    assert set(await _scored(database, tenant)) == {"c"}
+
+
+async def test_new_customers_alone_ask_for_no_run(client: httpx.AsyncClient) -> None:
+    await client.post("/api/customers", json={"id": "a", "name": "A"})
+    profile = (await client.get("/api/customers/a/profile")).json()
+    assert profile["customer"]["id"] == "a"
+    status = (await client.get("/api/admin/jobs/status")).json()
+    assert "queued" not in str(status)

@@ -127,7 +127,7 @@ async def test_another_tenants_key_finds_nothing(
         assert answer.status_code == 404
         assert answer.json()["type"] == "/problems/not-found"
     else:
-        assert answer.status_code == example.status, answer.text
+        assert answer.status_code == (example.elsewhere or example.status), answer.text
         assert not [mark for mark in MARKS if mark in answer.text]
 
 

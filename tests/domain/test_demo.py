@@ -12,6 +12,7 @@ from app.domain.demo.business import Chunk, generate
 from app.domain.demo.columns import Column, Columns
 from app.domain.demo.geography import METRES_PER_DEGREE
 from app.domain.demo.options import CHUNK, DemoOptions
+from app.domain.feedback import SCORES, FeedbackKind
 
 AS_OF = date(2025, 6, 30)
 FIRST_INSTANT = np.datetime64("2023-06-30T17:00:00")  # midnight in Jakarta, 730 days before
@@ -249,9 +250,11 @@ def test_unhappy_customers_complain() -> None:
     unhappy = np.isin(feedback["customer_no"], complained)
     scores = feedback["score"]
     assert scores[scored & unhappy].mean() < scores[scored & ~unhappy].mean()
-    assert 0 <= scores[scored].min() <= scores[scored].max() <= 10
-    stars = scores[np.isin(feedback["kind"], ["csat", "review"])]
-    assert 1 <= stars.min() <= stars.max() <= 5
+    for kind, (lowest, highest) in SCORES.items():
+        given = scores[feedback["kind"] == kind]
+        assert lowest <= given.min() <= given.max() <= highest, kind
+    assert scores[feedback["kind"] == FeedbackKind.CSAT].max() > 5
+    assert np.ma.getmaskarray(scores)[feedback["kind"] == FeedbackKind.COMPLAINT].all()
 
 
 @pytest.mark.parametrize("customers", [1, 2, 7])

@@ -56,14 +56,18 @@ async def test_load_writes_every_row_it_reports(database: Database, tenant_id: i
         assert await count(database, tenant_id, table) == written, table
 
 
-async def test_orders_carry_the_clock_of_the_tenant(database: Database, tenant_id: int) -> None:
+async def test_orders_and_feedback_carry_the_clock_of_the_tenant(
+    database: Database, tenant_id: int
+) -> None:
     await load_demo(database, tenant_id, SMALL)
-    wrong = await ask(
-        database,
-        tenant_id,
-        "SELECT count(*) FROM orders WHERE local_at <> ordered_at AT TIME ZONE 'Asia/Makassar'",
-    )
-    assert wrong[0] == 0
+    for table, instant in (("orders", "ordered_at"), ("feedback", "given_at")):
+        wrong = await ask(
+            database,
+            tenant_id,
+            f"SELECT count(*) FROM {table}"
+            f" WHERE local_at <> {instant} AT TIME ZONE 'Asia/Makassar'",
+        )
+        assert wrong[0] == 0, table
 
 
 async def test_items_belong_to_the_order_they_add_up_to(database: Database, tenant_id: int) -> None:

@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.database import Database
+from app.database import Connection, Database
 from app.domain.tenant import Tenant
-from app.services.ingestion import (
-    ItemOutcome,
-    change_order,
-    record_customers,
-    record_orders,
-    record_store,
+from app.services.customer_records import record_customers, record_imported_customers
+from app.services.engagement import record_contacts, record_feedback
+from app.services.ingestion import change_order, record_orders, record_store
+from app.services.outcomes import ItemOutcome
+from app.services.records import (
+    ContactRecord,
+    CustomerRecord,
+    FeedbackRecord,
+    OrderPatch,
+    OrderRecord,
+    StoreRecord,
 )
-from app.services.records import CustomerRecord, OrderPatch, OrderRecord, StoreRecord
 from tests.factories import make_customer, make_tenant
 
 
@@ -206,3 +210,161 @@ async def test_a_customer_keeps_what_a_record_leaves_out(
     async with database.tenant_transaction(tenant.id) as connection:
         row = (await connection.execute(text("SELECT name, phone, email FROM customers"))).one()
     assert tuple(row) == ("Ana", "0812", "a@b.c")
+
+
+async def test_two_writers_do_not_close_a_circle_together(wide_database: Database) -> None:
+    """Each alone is right; together they would have brought in each other."""
+    tenant = await make_tenant(wide_database)
+    pairs = [(f"left-{number}", f"right-{number}") for number in range(4)]
+    for customer_id in (each for pair in pairs for each in pair):
+        await make_customer(wide_database, tenant, customer_id)
+
+    async def refer(customer_id: str, referrer: str) -> str:
+        record = CustomerRecord.model_validate(
+            {"id": customer_id, "referredByCustomerId": referrer}
+        )
+        async with wide_database.tenant_transaction(tenant.id) as connection:
+            [outcome] = await record_customers(connection, tenant, [record], actor="test")
+        return outcome.status
+
+    statuses = await asyncio.gather(
+        *(refer(left, right) for left, right in pairs),
+        *(refer(right, left) for left, right in pairs),
+    )
+    for left, right in zip(statuses[:4], statuses[4:], strict=True):
+        assert sorted((left, right)) == ["rejected", "updated"]
+
+
+async def test_the_first_of_two_is_waited_for_before_a_circle_is_looked_for(
+    wide_database: Database,
+) -> None:
+    tenant = await make_tenant(wide_database)
+    for customer_id in ("a", "b", "c"):
+        await make_customer(wide_database, tenant, customer_id)
+
+    def referred(customer_id: str, referrer: str) -> list[CustomerRecord]:
+        document = {"id": customer_id, "referredByCustomerId": referrer}
+        return [CustomerRecord.model_validate(document)]
+
+    async def refer(customer_id: str, referrer: str) -> str:
+        async with wide_database.tenant_transaction(tenant.id) as connection:
+            [outcome] = await record_customers(
+                connection, tenant, referred(customer_id, referrer), actor="test"
+            )
+        return outcome.status
+
+    async with wide_database.tenant_transaction(tenant.id) as connection:
+        await record_customers(connection, tenant, referred("a", "b"), actor="test")
+        waiting = asyncio.create_task(refer("b", "c"))
+        closing = asyncio.create_task(refer("c", "a"))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        assert not closing.done()
+    assert sorted([await waiting, await closing]) == ["rejected", "updated"]
+
+
+async def test_whoever_writes_about_a_customer_waits_in_no_circle(
+    wide_database: Database,
+) -> None:
+    """Orders, contacts, feedback, attributes and referrers of the same few customers, at once."""
+    tenant = await make_tenant(wide_database)
+    for number in range(8):
+        await make_customer(wide_database, tenant, f"cus-{number}")
+    moment = datetime(2026, 3, 2, tzinfo=UTC)
+
+    async def contacts_of(connection: Connection, draw: random.Random) -> None:
+        records = [
+            ContactRecord.model_validate(
+                {
+                    "id": f"con-{each}",
+                    "customerId": f"cus-{draw.randrange(8)}",
+                    "channel": "email",
+                    "purpose": "promo",
+                    "sentAt": moment,
+                    "converted": draw.random() < 0.5,
+                }
+            )
+            for each in draw.sample(range(20), 6)
+        ]
+        outcomes = await record_contacts(connection, tenant, records)
+        assert not [each for each in outcomes if each.error]
+
+    async def feedback_of(connection: Connection, draw: random.Random) -> None:
+        records = [
+            FeedbackRecord.model_validate(
+                {
+                    "id": f"fb-{each}",
+                    "customerId": f"cus-{draw.randrange(8)}",
+                    "kind": "nps",
+                    "score": draw.randrange(11),
+                    "givenAt": moment,
+                }
+            )
+            for each in draw.sample(range(20), 6)
+        ]
+        outcomes = await record_feedback(connection, tenant, records)
+        assert not [each for each in outcomes if each.error]
+
+    async def customers_of(connection: Connection, draw: random.Random) -> None:
+        records = [
+            CustomerRecord.model_validate(
+                {
+                    "id": f"cus-{each}",
+                    "loyaltyPoints": draw.randrange(100),
+                    "referredByCustomerId": draw.choice([None, f"cus-{draw.randrange(8)}"]),
+                }
+            )
+            for each in draw.sample(range(8), 4)
+        ]
+        await record_customers(connection, tenant, records, actor="test")
+
+    async def orders_of(connection: Connection, draw: random.Random) -> None:
+        records = [
+            order(f"ord-{each}", f"cus-{draw.randrange(8)}") for each in draw.sample(range(20), 6)
+        ]
+        await record_orders(connection, tenant, records, create_customers=False, actor="test")
+
+    async def write(seed: int) -> None:
+        draw = random.Random(seed)
+        for _ in range(4):
+            kind = draw.choice([contacts_of, feedback_of, customers_of, orders_of])
+            async with wide_database.tenant_transaction(tenant.id) as connection:
+                await kind(connection, draw)
+
+    await asyncio.gather(*(write(seed) for seed in range(14)))
+    async with wide_database.tenant_transaction(tenant.id) as connection:
+        circles = await connection.scalar(
+            text("""
+                WITH RECURSIVE upwards AS (
+                    SELECT sk AS start, referred_by_sk FROM customers
+                    UNION
+                    SELECT start, c.referred_by_sk FROM upwards
+                    JOIN customers c ON c.sk = upwards.referred_by_sk
+                )
+                SELECT count(*) FROM upwards WHERE start = referred_by_sk
+            """)
+        )
+    assert circles == 0
+
+
+async def test_an_import_touches_the_referrers_of_before(database: Database) -> None:
+    tenant = await make_tenant(database)
+    for customer_id in ("a", "b", "c"):
+        await make_customer(database, tenant, customer_id)
+
+    async def import_one(referrer: str) -> list[str]:
+        document = {"id": "a", "referredByCustomerId": referrer}
+        async with database.tenant_transaction(tenant.id) as connection:
+            await connection.execute(text("UPDATE customers SET updated_at = '2000-01-01'"))
+        records = [CustomerRecord.model_validate(document)]
+        outcomes = await record_imported_customers(database, tenant, records, actor=None)
+        async with database.tenant_transaction(tenant.id) as connection:
+            touched = await connection.execute(
+                text("SELECT id FROM customers WHERE updated_at > '2001-01-01' ORDER BY id")
+            )
+            assert await connection.scalar(text("SELECT count(*) FROM customer_analytics")) == 0
+            return [outcomes[0].status, *touched.scalars()]
+
+    assert await import_one("b") == ["updated", "a"]
+    assert await import_one("c") == ["updated", "a", "b"]
+    assert await import_one("a") == ["rejected"]

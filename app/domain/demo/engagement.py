@@ -87,7 +87,7 @@ def feedback_columns(
     numbers: Ints,
     end: np.datetime64,
 ) -> Columns:
-    """Scores (NPS 0 to 10, CSAT and reviews 1 to 5) and complaints, within days of an order."""
+    """Scores (NPS 0 to 10, CSAT 1 to 10, reviews 1 to 5) and complaints, days after an order."""
     content = np.clip(satisfaction[sales.owner] + rng.normal(0.0, 0.13, len(sales.owner)), 0.0, 1.0)
     unhappy = np.clip(1.0 - content, 0.0, 1.0)
     chance = np.where(sales.completed, 1.0, 1.6) * _COMPLAINTS_PER_ORDER * unhappy
@@ -99,7 +99,9 @@ def feedback_columns(
     kind = np.where(complains[told], "complaint", _KINDS.draw(rng, len(told)))
     owner, level = sales.owner[told], content[told]
     level = np.where(kind == "complaint", level * 0.5, level)
-    score = np.where(kind == "nps", np.rint(level * 10.0), 1.0 + np.rint(level * 4.0))
+    lowest = np.where(kind == "nps", 0.0, 1.0)
+    highest = np.where(kind == "review", 5.0, 10.0)
+    score = lowest + np.rint(level * (highest - lowest))
     mood = np.clip((level * 3.0).astype(np.int64), 0, 2)
     phrase = rng.integers(0, _COMMENTS.shape[1], len(told))
     counts = np.bincount(owner, minlength=len(numbers))
