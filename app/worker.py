@@ -20,7 +20,7 @@ from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import auditing, maintenance, sanity, scoring, tenancy
+from app.services import auditing, maintenance, sanity, scoring, tenancy, totals
 from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def find_duplicates_of_the_hour(_: Schedule) -> None:
         await _find_duplicates(database, datetime.now(UTC) - _COMPARED_AGAIN)
 
+    @queue.schedule("compact_totals", "* * * * *")
+    async def compact_totals(_: Schedule) -> None:
+        await _compact_totals(database)
+
     return queue
 
 
@@ -127,6 +131,8 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
             as_of=tenant.as_of(datetime.now(UTC)),
             run_id=UUID(str(wanted["run_id"])),
         )
+        async with database.tenant_transaction(tenant_id) as connection:
+            await totals.compact(connection, tenant)
     except DomainError as error:
         # The run's row has the reason; there is nothing to try again.
         log.warning("scoring %s (%s): %s", tenant.slug, mode, error)
@@ -159,15 +165,24 @@ async def _request_due_runs(database: Database) -> None:
             await scoring.request_due_runs(connection, tenant, now=now)
 
 
-async def _maintain(database: Database) -> None:
+async def _compact_totals(database: Database) -> None:
     async with database.transaction() as connection:
-        today = datetime.now(UTC).date()
-        await maintenance.make_partitions_ahead(connection, today)
-        await auditing.forget_old_reads(connection, today)
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await totals.compact(connection, tenant)
+
+
+async def _maintain(database: Database) -> None:
+    now = datetime.now(UTC)
+    async with database.transaction() as connection:
+        await maintenance.make_partitions_ahead(connection, now.date())
+        await auditing.forget_old_reads(connection, now.date())
         tenants = await tenancy.list_tenants(connection)
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
+            await totals.forget_old(connection, tenant, now=now)
 
 
 async def _find_duplicates(database: Database, changed_since: datetime | None = None) -> None:

@@ -7,19 +7,31 @@ from fastapi import Query
 
 from app.api.dependencies import Caller, Connection, PathId, requires
 from app.api.disclosure import Disclosed
-from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encode, page_of
+from app.api.pagination import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    Page,
+    decode,
+    decode_sk,
+    encode,
+    page_of,
+)
 from app.api.route import router as routes
 from app.api.schemas.analytics import (
     AtRiskView,
     RefreshView,
     RfmDistributionView,
+    SegmentCustomerView,
     SegmentsView,
 )
 from app.api.schemas.profile import ProfileView
 from app.domain.access import Scope
 from app.domain.churn import ChurnBand
+from app.domain.errors import NotFound
 from app.domain.scoring_run import RunMode
-from app.repositories import analytics
+from app.domain.tenant import Tenant
+from app.repositories import analytics, population
 from app.services import scoring
 
 router = routes("analytics")
@@ -27,6 +39,28 @@ router = routes("analytics")
 Analyst = Annotated[Caller, requires(Scope.ANALYTICS_READ)]
 Reader = Annotated[Caller, requires(Scope.CUSTOMERS_READ)]
 Scorer = Annotated[Caller, requires(Scope.SCORES_WRITE)]
+
+MinScore = Annotated[
+    float | None,
+    Query(alias="minScore", ge=0, le=1, description="Lowest churn score.", examples=[0.6]),
+]
+Bands = Annotated[
+    list[ChurnBand] | None,
+    Query(alias="band", description="One or more bands; high and critical without any choice."),
+]
+
+
+def chosen_bands(bands: list[ChurnBand] | None, min_score: float | None) -> list[ChurnBand]:
+    """The bands of a list of customers at risk; none where the score alone decides."""
+    if bands is None and min_score is None:
+        return [ChurnBand.HIGH, ChurnBand.CRITICAL]
+    return bands or []
+
+
+def check_segment(tenant: Tenant, code: str) -> None:
+    """Raise NotFound for an RFM segment that the tenant's profile does not have."""
+    if code not in {segment.code for segment in tenant.profile.segments}:
+        raise NotFound("segment", code)
 
 
 @router.get("/api/customers/{id}/profile")
@@ -41,15 +75,39 @@ async def get_customer_profile(
 @router.get("/api/analytics/segments")
 async def list_segments(caller: Analyst, connection: Connection) -> SegmentsView:
     """Every RFM segment: how many customers, what they are worth, what to do."""
-    found = await analytics.list_segments(connection, caller.tenant.id)
-    return SegmentsView.of(found, caller.tenant)
+    found = await population.list_totals(connection, caller.tenant.id, "segment")
+    as_of = await population.find_as_of(connection, caller.tenant.id)
+    return SegmentsView.of(found["segment"], caller.tenant, as_of)
 
 
 @router.get("/api/analytics/rfm/distribution")
 async def get_rfm_distribution(caller: Analyst, connection: Connection) -> RfmDistributionView:
     """The grid of recency by frequency scores, with customers and revenue."""
-    cells = await analytics.list_rfm_distribution(connection, caller.tenant.id)
-    return RfmDistributionView.of(cells, caller.tenant.currency)
+    found = await population.list_totals(connection, caller.tenant.id, "grid")
+    as_of = await population.find_as_of(connection, caller.tenant.id)
+    return RfmDistributionView.of(found["grid"], caller.tenant.currency, as_of)
+
+
+@router.get("/api/analytics/segments/{segment}/customers")
+async def list_segment_customers(
+    segment: PathId,
+    caller: Analyst,
+    connection: Connection,
+    disclosure: Disclosed,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[SegmentCustomerView]:
+    """The customers of an RFM segment, in the order in which they were first recorded."""
+    check_segment(caller.tenant, segment)
+    found = await analytics.list_of_segment(
+        connection, caller.tenant.id, segment, after=decode_sk(cursor), limit=limit + 1
+    )
+    shown, next_cursor = page_of(found, limit, lambda customer: encode(customer.sk))
+    currency = caller.tenant.currency
+    return Page(
+        items=[SegmentCustomerView.of(each, currency, disclosure) for each in shown],
+        next_cursor=next_cursor,
+    )
 
 
 @router.get("/api/analytics/at-risk")
@@ -57,26 +115,18 @@ async def list_at_risk(
     caller: Analyst,
     connection: Connection,
     disclosure: Disclosed,
-    min_score: Annotated[
-        float | None,
-        Query(alias="minScore", ge=0, le=1, description="Lowest churn score.", examples=[0.6]),
-    ] = None,
-    band: Annotated[
-        list[ChurnBand] | None,
-        Query(description="One or more bands; high and critical without any choice."),
-    ] = None,
+    min_score: MinScore = None,
+    band: Bands = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[AtRiskView]:
     """Customers at risk, the greatest value at risk first."""
-    if band is None and min_score is None:
-        band = [ChurnBand.HIGH, ChurnBand.CRITICAL]
     after = None if cursor is None else decode(cursor, int, int)
     found = await analytics.list_at_risk(
         connection,
         caller.tenant.id,
         min_score=min_score,
-        bands=band or [],
+        bands=chosen_bands(band, min_score),
         after=None if after is None else (after[0], after[1]),
         limit=limit + 1,
     )

@@ -1,7 +1,7 @@
 """A tenant: one business, and the clock it keeps."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from app.domain.profile import Profile
@@ -25,6 +25,11 @@ class Tenant:
     def local(self, instant: datetime) -> datetime:
         """The tenant's wall clock at `instant`, without a zone."""
         return instant.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
+
+    def end_of(self, day: date) -> datetime:
+        """The instant at which the tenant's `day` is over, in UTC."""
+        midnight = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(self.timezone))
+        return midnight.astimezone(UTC)
 
     def as_of(self, now: datetime) -> datetime:
         """The instant to score for: the profile's pinned one for a closed log, else `now`."""

@@ -1,15 +1,15 @@
 """What the scores say: of one customer, of each segment, of everybody at risk."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, text
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import driver_sql, fetch_row
+from app.database import driver_of, driver_sql, fetch_row
 from app.domain.errors import NotFound
 from app.repositories import customer as customers_repository
 from app.repositories.customer import Customer
@@ -166,75 +166,6 @@ async def get_profile(
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentSummary:
-    """One RFM segment. Revenue is of the last 365 days; averages are None without members."""
-
-    segment: str
-    customers: int
-    revenue: int
-    average_revenue: float
-    average_orders: float
-    average_order_value: float | None
-    average_days_since_last_order: float | None
-    active_30d: int
-    inactive_90d: int
-    as_of: datetime
-
-
-_SEGMENTS = text("""
-    SELECT rfm_segment AS segment,
-           count(*) AS customers,
-           sum(revenue_365d)::bigint AS revenue,
-           avg(revenue_365d)::float8 AS average_revenue,
-           avg(orders_365d)::float8 AS average_orders,
-           avg(average_order_value)::float8 AS average_order_value,
-           avg(days_since_last_order)::float8 AS average_days_since_last_order,
-           count(*) FILTER (WHERE days_since_last_order <= 30) AS active_30d,
-           count(*) FILTER (WHERE days_since_last_order > 90) AS inactive_90d,
-           max(as_of) AS as_of
-    FROM customer_analytics
-    WHERE tenant_id = :tenant_id AND rfm_segment IS NOT NULL
-    GROUP BY rfm_segment
-""")
-
-
-async def list_segments(connection: AsyncConnection, tenant_id: int) -> list[SegmentSummary]:
-    """A summary of every RFM segment that has members."""
-    rows = await connection.execute(_SEGMENTS, {"tenant_id": tenant_id})
-    return [SegmentSummary(**row._mapping) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class RfmCell:
-    """The customers with one recency score and one frequency score."""
-
-    recency: int
-    frequency: int
-    customers: int
-    revenue: int
-
-
-_DISTRIBUTION = text("""
-    SELECT recency, frequency,
-           count(a.customer_sk) AS customers,
-           coalesce(sum(a.revenue_365d), 0)::bigint AS revenue
-    FROM generate_series(1, 5) AS recency
-    CROSS JOIN generate_series(1, 5) AS frequency
-    LEFT JOIN customer_analytics a
-           ON a.tenant_id = :tenant_id
-          AND a.rfm_recency_score = recency AND a.rfm_frequency_score = frequency
-    GROUP BY recency, frequency
-    ORDER BY recency DESC, frequency DESC
-""")
-
-
-async def list_rfm_distribution(connection: AsyncConnection, tenant_id: int) -> list[RfmCell]:
-    """All 25 cells of the recency-by-frequency grid, best first, empty ones included."""
-    rows = await connection.execute(_DISTRIBUTION, {"tenant_id": tenant_id})
-    return [RfmCell(**row._mapping) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
 class AtRiskCustomer:
     """A customer with a churn score, and what a loss would cost."""
 
@@ -277,6 +208,28 @@ _AT_RISK_COLUMNS = [
 ]
 
 
+_AT_RISK_STREAM = f"""
+    SELECT {", ".join(f"{column.table.name}.{column.name}" for column in _AT_RISK_COLUMNS)}
+    FROM customer_analytics
+    JOIN customers
+      ON customers.tenant_id = customer_analytics.tenant_id
+     AND customers.sk = customer_analytics.customer_sk
+    WHERE customer_analytics.tenant_id = $1 AND customer_analytics.risk_rank IS NOT NULL
+      AND (cardinality($2::text[]) = 0 OR customer_analytics.churn_band = ANY ($2::text[]))
+      AND ($3::double precision IS NULL OR customer_analytics.churn_score >= $3)
+    ORDER BY customer_analytics.risk_rank DESC, customer_analytics.value_at_risk DESC,
+             customer_analytics.customer_sk
+"""
+
+
+async def stream_at_risk(
+    connection: AsyncConnection, tenant_id: int, *, min_score: float | None, bands: Sequence[str]
+) -> AsyncGenerator[list[AtRiskCustomer]]:
+    """All of `list_at_risk`, some at a time; inside the caller's transaction."""
+    async for rows in _stream(connection, _AT_RISK_STREAM, tenant_id, list(bands), min_score):
+        yield [AtRiskCustomer(*row) for row in rows]
+
+
 async def list_at_risk(
     connection: AsyncConnection,
     tenant_id: int,
@@ -314,10 +267,133 @@ async def list_at_risk(
     return [_at_risk(row) for row in await connection.execute(query)]
 
 
-def _rank(value_at_risk: int) -> int:
-    """No lower than the table's `risk_rank` of the value: rounding may differ in the last digit."""
-    return math.floor(50 * math.log10(max(value_at_risk, 1)) + 1e-6)
+def _rank(value: int) -> int:
+    """No lower than the table's rank of the value: rounding may differ in the last digit."""
+    return math.floor(50 * math.log10(max(value, 1)) + 1e-6)
 
 
 def _at_risk(row: Row[Any]) -> AtRiskCustomer:
     return AtRiskCustomer(**row._mapping)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCustomer:
+    """A customer of an RFM segment. Amounts are minor units."""
+
+    sk: int
+    id: str
+    code: str | None
+    name: str
+    email: str | None
+    phone: str | None
+    membership_tier: str | None
+    rfm_code: str | None
+    lifecycle_segment: str
+    orders_365d: int
+    revenue_365d: int
+    average_order_value: int | None
+    last_order_at: datetime | None
+    days_since_last_order: int | None
+    clv: int | None
+    churn_score: float | None
+    churn_band: str | None
+    as_of: datetime
+
+
+_DECLARED_NAMES = {"sk", "id", "code", "name", "email", "phone"}
+
+
+def _columns_of(made: type[Any]) -> str:
+    """The columns that the fields of `made` are named after, of customers `c` and scores `a`."""
+    return ", ".join(
+        f"c.{field.name}" if field.name in _DECLARED_NAMES else f"a.{field.name}"
+        for field in fields(made)
+    )
+
+
+_OF_SEGMENT = f"""
+    SELECT {_columns_of(SegmentCustomer)}
+    FROM customer_analytics a
+    JOIN customers c ON c.tenant_id = a.tenant_id AND c.sk = a.customer_sk
+    WHERE a.tenant_id = $1 AND a.rfm_segment = $2 AND a.customer_sk > $3
+    ORDER BY a.customer_sk
+"""
+
+
+async def list_of_segment(
+    connection: AsyncConnection, tenant_id: int, segment: str, *, after: int, limit: int
+) -> list[SegmentCustomer]:
+    """Up to `limit` customers of the segment with an `sk` beyond `after`, oldest record first."""
+    rows = await connection.exec_driver_sql(
+        f"{_OF_SEGMENT} LIMIT $4", (tenant_id, segment, after, limit)
+    )
+    return [SegmentCustomer(**row._mapping) for row in rows]
+
+
+async def stream_segment(
+    connection: AsyncConnection, tenant_id: int, segment: str
+) -> AsyncGenerator[list[SegmentCustomer]]:
+    """All customers of the segment, some at a time; inside the caller's transaction."""
+    async for rows in _stream(connection, _OF_SEGMENT, tenant_id, segment, 0):
+        yield [SegmentCustomer(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuedCustomer:
+    """A customer with a lifetime value. Amounts are minor units."""
+
+    sk: int
+    id: str
+    code: str | None
+    name: str
+    membership_tier: str | None
+    rfm_segment: str | None
+    clv: int
+    clv_1_year: int | None
+    clv_3_year: int | None
+    clv_percentile: int | None
+    clv_confidence: int | None
+    clv_tier: str | None
+    revenue: int
+    churn_band: str | None
+    as_of: datetime
+
+
+# The rank is what the index holds; it rises with the value, so the order is the value's.
+_TOP = f"""
+    SELECT {_columns_of(ValuedCustomer)}
+    FROM customer_analytics a
+    JOIN customers c ON c.tenant_id = a.tenant_id AND c.sk = a.customer_sk
+    WHERE a.tenant_id = $1 AND a.clv_rank IS NOT NULL AND a.clv_rank <= $2
+      AND (a.clv < $3 OR (a.clv = $3 AND a.customer_sk > $4))
+    ORDER BY a.clv_rank DESC, a.clv DESC, a.customer_sk
+    LIMIT $5
+"""
+_NOBODY_IS_ABOVE = (2**63 - 1, 0)
+
+
+async def list_top(
+    connection: AsyncConnection, tenant_id: int, *, after: tuple[int, int] | None, limit: int
+) -> list[ValuedCustomer]:
+    """Customers with a lifetime value, the greatest first.
+
+    `after` is the value and the sk of the last customer of the page before.
+    """
+    value, customer_sk = after or _NOBODY_IS_ABOVE
+    rows = await connection.exec_driver_sql(
+        _TOP, (tenant_id, _rank(value), value, customer_sk, limit)
+    )
+    return [ValuedCustomer(**row._mapping) for row in rows]
+
+
+#: Rows that a stream fetches at once.
+_STREAMED_ROWS = 500
+
+
+async def _stream(
+    connection: AsyncConnection, statement: str, *arguments: object
+) -> AsyncGenerator[Sequence[Sequence[Any]]]:
+    """The rows of `statement` by a cursor of the server, some at a time."""
+    cursor = await driver_of(connection).cursor(statement, *arguments)
+    while rows := await cursor.fetch(_STREAMED_ROWS):
+        yield rows

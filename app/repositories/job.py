@@ -80,6 +80,31 @@ async def find_last_success_start(connection: AsyncConnection, kinds: list[str])
 
 
 @dataclass(frozen=True, slots=True)
+class FullRun:
+    """When a full run of the scores began to read, and the instant that it was for."""
+
+    started_at: datetime
+    as_of: datetime
+
+
+async def find_last_full(
+    connection: AsyncConnection, tenant_id: int, *, as_of_before: datetime | None = None
+) -> FullRun | None:
+    """The last full run that succeeded; of those for an instant before, where one is given."""
+    parameters = {"tenant_id": tenant_id, "as_of_before": as_of_before}
+    row = (await connection.execute(_LAST_FULL, parameters)).first()
+    return None if row is None else FullRun(row.started_at, row.as_of)
+
+
+_LAST_FULL = text("""
+    SELECT started_at, as_of FROM job_runs
+    WHERE tenant_id = :tenant_id AND kind = 'full' AND status = 'succeeded'
+      AND as_of < coalesce(CAST(:as_of_before AS timestamptz), 'infinity')
+    ORDER BY requested_at DESC LIMIT 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
 class JobHealth:
     """When a kind of run last succeeded, and the error of a failure since."""
 

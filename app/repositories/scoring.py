@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rfm import QUINTILES
 from app.domain.scoring_run import RunClock
+from app.repositories.population import rebuild as rebuild_totals
 from app.repositories.tables import customer_analytics
 
 _KEPT_BY_THE_WRITE = {
@@ -609,7 +610,7 @@ async def score_staged(
         await connection.execute(statements.cut, cut)
     written = (await connection.execute(statements.write_staged, parameters)).scalar_one()
     if everybody:
-        await connection.execute(_REBUILD_TOTALS, {"tenant_id": tenant_id})
+        await rebuild_totals(connection, tenant_id)
         await connection.execute(_TOTALS, {"kept": "on"})
     missed = list((await connection.execute(_MISSED, {"tenant_id": tenant_id})).scalars())
     await connection.execute(_DROP_STAGES)
@@ -640,7 +641,6 @@ _RUN_MEMORY = text("""
 """)
 
 _TOTALS = text("SELECT set_config('app.totals', :kept, true)")
-_REBUILD_TOTALS = text("SELECT rebuild_population_totals(:tenant_id)")
 
 # A row that was neither ours to write nor still the one that was staged.
 _MISSED = text("""

@@ -1,10 +1,11 @@
 """Stores: the shops, venues and branches of a tenant."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.errors import NotFound
@@ -63,6 +64,22 @@ async def list_page(
         .limit(limit)
     )
     return [_read(row) for row in rows]
+
+
+async def list_known(
+    connection: AsyncConnection, tenant_id: int, sks: Collection[int]
+) -> dict[int, tuple[str, str]]:
+    """The ids and names of the stores with these sks."""
+    rows = await connection.execute(
+        select(stores.c.sk, stores.c.id, stores.c.name).where(
+            stores.c.tenant_id == tenant_id, stores.c.sk == any_(bindparam("sks", type_=_SKS))
+        ),
+        {"sks": list(sks)},
+    )
+    return {row.sk: (row.id, row.name) for row in rows}
+
+
+_SKS = ARRAY(BigInteger)
 
 
 def _read(row: Row[Any]) -> Store:

@@ -813,6 +813,18 @@ standing_moves = Table(
     PrimaryKeyConstraint("tenant_id", "kind", "from_day", "to_day", "from_value", "to_value"),
 )
 
+referral_networks = Table(
+    "referral_networks",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    *_counts("customers"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+)
+
 venue_segments = Table(
     "venue_segments",
     metadata,

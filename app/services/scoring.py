@@ -15,6 +15,7 @@ from app.repositories import job, partition
 from app.repositories import scoring as scores
 from app.repositories.scoring import ScoringStatements
 from app.scoring.postgres import scoring_sql
+from app.services import totals
 
 #: Customers that a run missed are scored in transactions of this many.
 MISSED_BATCH = 500
@@ -115,6 +116,9 @@ async def run_scores(
             await job.fail(connection, run_id, reason)
         raise
     await _score_missed(database, tenant, missed, as_of)
+    if mode is RunMode.FULL:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await totals.after_full_run(connection, tenant, as_of)
     return run_id
 
 

@@ -31,8 +31,9 @@ from tests.factories import (
 class Example:
     """A request that succeeds for the tenant `furnish` was called for.
 
-    `path` fills the path's parameters; a route with one must answer 404 to another tenant. Another
-    one answers `elsewhere` where it differs from `status`: what the body names is unknown there.
+    `path` fills the path's parameters; a route with one must answer 404 to another tenant, unless
+    it names something that is `common` to all. Another one answers `elsewhere` where it differs
+    from `status`: what the body names is unknown there.
     """
 
     path: dict[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Example:
     json: Any = None
     status: int = 200
     elsewhere: int | None = None
+    common: bool = False
 
 
 #: Ids and words that only the first tenant's data holds; no answer to another tenant may.
@@ -91,6 +93,21 @@ EXAMPLES: dict[str, Example] = {
     "list_segments": Example(),
     "get_rfm_distribution": Example(),
     "list_at_risk": Example(),
+    "list_segment_customers": Example(path={"segment": "champion"}, common=True),
+    "export_at_risk": Example(),
+    "export_segment_customers": Example(path={"segment": "champion"}, common=True),
+    "list_influencers": Example(),
+    "get_demographics": Example(),
+    "get_engagement": Example(),
+    "get_satisfaction": Example(query={"by": "store"}),
+    "get_rfm_migration": Example(),
+    "get_loyalty": Example(),
+    "get_clv_tiers": Example(),
+    "get_clv_distribution": Example(),
+    "list_most_valuable": Example(),
+    "get_churn_overview": Example(),
+    "get_churn_factors": Example(),
+    "get_dashboard": Example(),
     "record_customer_batch": Example(json=[{"id": "cus-new", "name": "Dewi"}]),
     "record_order_batch": Example(json=[_NEW_ORDER], query={"createCustomers": "true"}),
     "record_order": Example(json=_NEW_ORDER, query={"createCustomers": "true"}, status=201),

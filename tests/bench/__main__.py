@@ -10,7 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvloop
 
 from app.embedded import throwaway_cluster
-from tests.bench import import_orders, ndjson, order_post, profile, scores, update_scores
+from tests.bench import (
+    import_orders,
+    lists,
+    ndjson,
+    order_post,
+    profile,
+    scores,
+    update_scores,
+)
 from tests.bench.ground import Sizes, forbid_autovacuum
 from tests.bench.ratio import Ratio, say, table
 
@@ -21,6 +29,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "profile": profile.measure,
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
+    "lists": lists.measure,
 }
 
 

@@ -1,5 +1,6 @@
 """Answers about all customers over HTTP."""
 
+import itertools
 from datetime import datetime
 from decimal import Decimal
 from typing import Self
@@ -7,13 +8,15 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.api.schemas.figures import amount, mean, mean_amount, nobody, share
 from app.api.schemas.profile import ReasonView, View, churn_reasons
 from app.domain.churn import ChurnBand
-from app.domain.money import from_minor, round_minor
-from app.domain.privacy import FULL, Disclosure
+from app.domain.money import from_minor
+from app.domain.privacy import Disclosure
 from app.domain.tenant import Tenant
-from app.repositories.analytics import AtRiskCustomer, RfmCell, SegmentSummary
+from app.repositories.analytics import AtRiskCustomer, SegmentCustomer
 from app.repositories.job import JobRun
+from app.repositories.population import Totals
 
 
 class SegmentView(View):
@@ -43,38 +46,33 @@ class SegmentsView(View):
     as_of: datetime | None
 
     @classmethod
-    def of(cls, found: list[SegmentSummary], tenant: Tenant) -> Self:
+    def of(cls, found: list[Totals], tenant: Tenant, as_of: datetime | None) -> Self:
         """The profile's segments with what was found of each."""
-        summaries = {summary.segment: summary for summary in found}
-        customers = sum(summary.customers for summary in found)
-        revenue = sum(summary.revenue for summary in found)
+        totals = {each.a: each for each in found}
+        customers = sum(each.customers for each in found)
+        revenue = sum(each.revenue_365d for each in found)
         currency = tenant.currency
-
-        def mean(minor: float | None) -> Decimal | None:
-            return None if minor is None else from_minor(round_minor(Decimal(minor)), currency)
-
         items = []
         for segment in tenant.profile.segments:
-            s = summaries.get(segment.code)
+            t = totals.get(segment.code, nobody(segment.code))
             items.append(
                 SegmentView(
                     segment=segment.code,
                     name=segment.name,
-                    customers=s.customers if s else 0,
-                    share=s.customers / customers if s else 0.0,
-                    revenue=from_minor(s.revenue if s else 0, currency),
-                    revenue_share=s.revenue / revenue if s and revenue else 0.0,
-                    average_revenue=mean(s.average_revenue if s else None),
-                    average_orders=s.average_orders if s else None,
-                    average_order_value=mean(s.average_order_value if s else None),
-                    average_days_since_last_order=s.average_days_since_last_order if s else None,
-                    active_in_30_days=s.active_30d if s else 0,
-                    inactive_over_90_days=s.inactive_90d if s else 0,
+                    customers=t.customers,
+                    share=share(t.customers, customers),
+                    revenue=from_minor(t.revenue_365d, currency),
+                    revenue_share=share(t.revenue_365d, revenue),
+                    average_revenue=mean_amount(t.revenue_365d, t.customers, currency),
+                    average_orders=mean(t.orders_365d, t.customers),
+                    average_order_value=mean_amount(t.order_values, t.buyers, currency),
+                    average_days_since_last_order=mean(t.days_since, t.buyers),
+                    active_in_30_days=t.active_30d,
+                    inactive_over_90_days=t.inactive_90d,
                     value_tier=segment.value_tier,
                     recommended_action=segment.action,
                 )
             )
-        as_of = max((summary.as_of for summary in found), default=None)
         return cls(items=items, currency=currency, as_of=as_of)
 
 
@@ -92,22 +90,30 @@ class RfmDistributionView(View):
 
     items: list[RfmCellView]
     currency: str
+    as_of: datetime | None
 
     @classmethod
-    def of(cls, cells: list[RfmCell], currency: str) -> Self:
-        """The grid with revenue in `currency`."""
-        return cls(
-            items=[
-                RfmCellView(
-                    recency=cell.recency,
-                    frequency=cell.frequency,
-                    customers=cell.customers,
-                    revenue=from_minor(cell.revenue, currency),
-                )
-                for cell in cells
-            ],
-            currency=currency,
+    def of(cls, found: list[Totals], currency: str, as_of: datetime | None) -> Self:
+        """All 25 cells, those of nobody too."""
+        return cls(items=rfm_cells(found, currency), currency=currency, as_of=as_of)
+
+
+def rfm_cells(found: list[Totals], currency: str) -> list[RfmCellView]:
+    """The grid of what was found of each pair of a recency and a frequency score, best first."""
+    totals = {(each.a, each.b): each for each in found}
+    best_first = range(5, 0, -1)
+    cells = []
+    for recency, frequency in itertools.product(best_first, best_first):
+        t = totals.get((str(recency), str(frequency)), nobody())
+        cells.append(
+            RfmCellView(
+                recency=recency,
+                frequency=frequency,
+                customers=t.customers,
+                revenue=from_minor(t.revenue_365d, currency),
+            )
         )
+    return cells
 
 
 class AtRiskView(View):
@@ -135,7 +141,7 @@ class AtRiskView(View):
     as_of: datetime
 
     @classmethod
-    def of(cls, found: AtRiskCustomer, tenant: Tenant, disclosure: Disclosure = FULL) -> Self:
+    def of(cls, found: AtRiskCustomer, tenant: Tenant, disclosure: Disclosure) -> Self:
         """`found` with amounts in the tenant's currency and the profile's action."""
         currency = tenant.currency
         return cls(
@@ -158,6 +164,51 @@ class AtRiskView(View):
             orders_90d=found.orders_90d,
             order_frequency_trend=found.order_frequency_trend,
             spend_trend=found.spend_trend,
+            as_of=found.as_of,
+        )
+
+
+class SegmentCustomerView(View):
+    """A customer of an RFM segment."""
+
+    customer_id: str
+    code: str | None
+    name: str | None
+    email: str | None
+    phone: str | None
+    membership_tier: str | None
+    rfm_code: str | None
+    lifecycle_segment: str
+    orders_365d: int = Field(alias="orders365d")
+    revenue_365d: Decimal = Field(alias="revenue365d")
+    average_order_value: Decimal | None
+    last_order_at: datetime | None
+    days_since_last_order: int | None
+    clv: Decimal | None
+    churn_score: float | None
+    churn_band: str | None
+    as_of: datetime
+
+    @classmethod
+    def of(cls, found: SegmentCustomer, currency: str, disclosure: Disclosure) -> Self:
+        """`found` with amounts in `currency`, as far as `disclosure` tells of persons."""
+        return cls(
+            customer_id=disclosure.id(found.id),
+            code=disclosure.personal(found.code),
+            name=disclosure.personal(found.name),
+            email=disclosure.personal(found.email),
+            phone=disclosure.personal(found.phone),
+            membership_tier=found.membership_tier,
+            rfm_code=found.rfm_code,
+            lifecycle_segment=found.lifecycle_segment,
+            orders_365d=found.orders_365d,
+            revenue_365d=from_minor(found.revenue_365d, currency),
+            average_order_value=amount(found.average_order_value, currency),
+            last_order_at=found.last_order_at,
+            days_since_last_order=found.days_since_last_order,
+            clv=amount(found.clv, currency),
+            churn_score=found.churn_score,
+            churn_band=found.churn_band,
             as_of=found.as_of,
         )
 
