@@ -158,23 +158,26 @@ class WritingStatements:
     write: TextClause
 
 
+# A row at a time by key, whatever the statistics say: right after an import they may know nothing.
+_STORED = """
+        SELECT ctid, * FROM customer_analytics
+        WHERE tenant_id = :tenant_id AND customer_sk = n.customer_sk OFFSET 0"""
+
+
 def writing_statements(derived: str, *, of_run: bool) -> WritingStatements:
     """Statements around the select of `app.scoring` that reads `merged`. Build once, and keep."""
     source = _OF_RUN if of_run else _OF_REQUEST
-    joined = f"""{source} n
-        LEFT JOIN customer_analytics a
-            ON a.tenant_id = :tenant_id AND a.customer_sk = n.customer_sk"""
-    unscored = f"""
-    SELECT n.customer_sk FROM {joined}
-    WHERE a.customer_sk IS NULL ORDER BY n.customer_sk"""
-    absent = f"SELECT n.place, n.customer_id FROM {joined} WHERE a.customer_sk IS NULL ORDER BY 1"
+    missing = f"""{source} n
+    LEFT JOIN LATERAL ({_STORED}) a ON true
+    WHERE a.customer_sk IS NULL"""
+    unscored = f"SELECT n.customer_sk FROM {missing} ORDER BY n.customer_sk"
+    absent = f"SELECT n.place, n.customer_id FROM {missing} ORDER BY 1"
     lock = f"""
     SELECT count(*) AS found, count(*) FILTER (WHERE stale) AS stale
     FROM (
         SELECT n.as_of < a.external_as_of AS stale
-        FROM {source} n
-        JOIN customer_analytics a ON a.tenant_id = :tenant_id AND a.customer_sk = n.customer_sk
-        ORDER BY a.customer_sk FOR NO KEY UPDATE OF a
+        FROM (SELECT customer_sk, as_of FROM {source} n ORDER BY customer_sk OFFSET 0) n
+        CROSS JOIN LATERAL ({_STORED} FOR NO KEY UPDATE) a
     ) locked"""
     write = _write(source, derived)
     return WritingStatements(text(unscored), text(lock), text(absent), text(write))
@@ -194,14 +197,14 @@ def _write(source: str, derived: str) -> str:
     becomes = ", ".join(f"d.{name}" for name in standing)
     return f"""
     WITH merged AS NOT MATERIALIZED (
-        SELECT n.customer_sk,
+        SELECT n.customer_sk, CAST(a.ctid AS text) AS place,
                {", ".join(f"{value} AS {name}" for name, value in laid_over.items())},
                array_remove(ARRAY[{groups}], NULL) AS external_scores,
                ({", ".join(laid_over.values())}, array_remove(ARRAY[{groups}], NULL))
                    IS DISTINCT FROM ({stored}, a.external_scores) AS differs,
                n.as_of AS external_as_of, n.model_version AS external_model_version
         FROM {source} n
-        JOIN customer_analytics a ON a.tenant_id = :tenant_id AND a.customer_sk = n.customer_sk
+        CROSS JOIN LATERAL ({_STORED}) a
         WHERE (n.as_of < a.external_as_of) IS NOT TRUE
     ),
     derived AS NOT MATERIALIZED (SELECT * FROM ({derived}) derived OFFSET 0),
@@ -214,7 +217,8 @@ def _write(source: str, derived: str) -> str:
                 ELSE stored.standing_since
             END
         FROM derived d
-        WHERE stored.tenant_id = :tenant_id AND stored.customer_sk = d.customer_sk
+        -- Locked before, so it is still where it was read.
+        WHERE stored.ctid = CAST(d.place AS tid)
           AND (d.differs OR (stored.external_as_of, stored.external_model_version)
                IS DISTINCT FROM (d.external_as_of, d.external_model_version))
         RETURNING stored.customer_sk, {", ".join(f"stored.{name}" for name in STANDING)},

@@ -129,10 +129,12 @@ cutoffs: Table = ibis.table(
     name="cutoffs",
 )
 
-#: Stored rows of customers with somebody else's scores laid over them.
+#: Stored rows of customers with somebody else's scores laid over them; `place` is an engine's own
+#: way back to the stored row.
 merged: Table = ibis.table(
     {
         "customer_sk": "int64",
+        "place": "string",
         "differs": "boolean",
         "external_scores": "array<string>",
         "external_as_of": INSTANT,

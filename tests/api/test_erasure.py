@@ -39,6 +39,7 @@ _ROWS = {
     " VALUES (:t, :mark, :sk, now(), 'view')",
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
+    "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
     "duplicate_pairs": "(tenant_id, customer_sk, other_sk, score, reasons)"
     " SELECT :t, least(:sk, sk), greatest(:sk, sk), 60, '{phone}' FROM customers"
     " WHERE id = 'friend'",
