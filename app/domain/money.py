@@ -4,6 +4,7 @@ ISO 4217 gives each currency its number of decimal places; two unless listed her
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact
+from functools import cache
 
 _DECIMALS = {
     **dict.fromkeys(
@@ -54,14 +55,19 @@ def to_minor(amount: Decimal, currency: str) -> int:
     if not amount.is_finite():
         raise ValueError("must be a finite number")
     # The range first: what lies within it cannot overflow when it is scaled.
-    limit = from_minor(MAX_MINOR, currency)
+    limit = _limit(currency)
     if not -limit <= amount <= limit:
         raise ValueError(f"must lie within ±{limit}")
     places = decimals(currency)
     try:
-        return int(amount.quantize(Decimal(1).scaleb(-places), context=_EXACT).scaleb(places))
+        return int(_EXACT.to_integral_exact(_EXACT.scaleb(amount, places)))
     except Inexact:
         raise ValueError(f"{currency} has {places} decimal places") from None
+
+
+@cache
+def _limit(currency: str) -> Decimal:
+    return from_minor(MAX_MINOR, currency)
 
 
 def from_minor(minor: int, currency: str) -> Decimal:

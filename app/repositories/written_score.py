@@ -1,9 +1,10 @@
 """Scores that somebody else computed, laid over the rows of customers.
 
 They come as rows of a stage: a temporary table for one request, `external_run_rows` for a run of
-many requests. Writing them is one statement over the stage, however many there are. The rows of
-`customer_analytics` are locked in key order first, as every other writer takes them, and what the
-statement then reads of them is what it writes over.
+many requests. Writing them is one statement over the stage, however many there are. It reads and
+writes the rows of `customer_analytics` in key order, as every other writer does, and writes only
+what it has read: a row that somebody else has written in between is missed, and written by the same
+statement run again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -88,19 +89,23 @@ _COUNT_STAGE = text("ANALYZE pg_temp.written_scores (customer_sk, as_of)")
 
 def copy_lines(scores: Iterable[WrittenScore]) -> bytes:
     """The rows as COPY reads them from text."""
-    return "".join(map(_line, scores)).encode()
+    instants: dict[datetime, str] = {}
+    lines = []
+    for score in scores:
+        # The instant is one and the same for nearly all of a request.
+        as_of = instants.get(score.as_of) or instants.setdefault(score.as_of, str(score.as_of))
+        lines.append(_line(score, as_of))
+    return "".join(lines).encode()
 
 
-def _line(score: WrittenScore) -> str:
+def _line(score: WrittenScore, instant: str) -> str:
+    customer_sk, place, customer_id, _, version, segment, r, f, m, clv, percentile = score[:11]
+    churn, reasons, influence, products, expected_on, confidence = score[11:]
     return (
-        f"{score.customer_sk}\t{score.place}\t{_text(score.customer_id)}\t{score.as_of}\t"
-        f"{_text(score.model_version)}\t{_text(score.rfm_segment)}\t"
-        f"{_plain(score.rfm_recency_score)}\t{_plain(score.rfm_frequency_score)}\t"
-        f"{_plain(score.rfm_monetary_score)}\t{_plain(score.clv)}\t"
-        f"{_plain(score.clv_percentile)}\t"
-        f"{_plain(score.churn_score)}\t{_array(score.churn_reasons)}\t"
-        f"{_plain(score.influence_score)}\t{_array(score.recommended_products)}\t"
-        f"{_plain(score.next_purchase_on)}\t{_plain(score.next_purchase_confidence)}\n"
+        f"{customer_sk}\t{place}\t{_text(customer_id)}\t{instant}\t{_text(version)}\t"
+        f"{_text(segment)}\t{_plain(r)}\t{_plain(f)}\t{_plain(m)}\t{_plain(clv)}\t"
+        f"{_plain(percentile)}\t{_plain(churn)}\t{_array(reasons)}\t{_plain(influence)}\t"
+        f"{_array(products)}\t{_plain(expected_on)}\t{_plain(confidence)}\n"
     )
 
 
@@ -150,12 +155,12 @@ _OF_RUN = f"""(
 
 @dataclass(frozen=True, slots=True)
 class WritingStatements:
-    """What writes a stage by the rules of one profile, and what has to be known before."""
+    """What writes a stage by the rules of one profile, and what tells why a row was not written."""
 
-    unscored: TextClause
-    lock: TextClause
-    absent: TextClause
     write: TextClause
+    explain: TextClause
+    unscored: TextClause
+    absent: TextClause
 
 
 # A row at a time by key, whatever the statistics say: right after an import they may know nothing.
@@ -170,20 +175,21 @@ def writing_statements(derived: str, *, of_run: bool) -> WritingStatements:
     missing = f"""{source} n
     LEFT JOIN LATERAL ({_STORED}) a ON true
     WHERE a.customer_sk IS NULL"""
-    unscored = f"SELECT n.customer_sk FROM {missing} ORDER BY n.customer_sk"
-    absent = f"SELECT n.place, n.customer_id FROM {missing} ORDER BY 1"
-    lock = f"""
-    SELECT count(*) AS found, count(*) FILTER (WHERE stale) AS stale
-    FROM (
-        SELECT n.as_of < a.external_as_of AS stale
-        FROM (SELECT customer_sk, as_of FROM {source} n ORDER BY customer_sk OFFSET 0) n
-        CROSS JOIN LATERAL ({_STORED} FOR NO KEY UPDATE) a
-    ) locked"""
-    write = _write(source, derived)
-    return WritingStatements(text(unscored), text(lock), text(absent), text(write))
+    explain = f"""
+    WITH {_merged(source)}
+    SELECT count(*), count(*) FILTER (WHERE is_stale),
+           count(*) FILTER (WHERE NOT is_stale AND (differs OR is_newer))
+    FROM merged"""
+    return WritingStatements(
+        write=text(_write(source, derived)),
+        explain=text(explain),
+        unscored=text(f"SELECT n.customer_sk FROM {missing} ORDER BY n.customer_sk"),
+        absent=text(f"SELECT n.place, n.customer_id FROM {missing} ORDER BY 1"),
+    )
 
 
-def _write(source: str, derived: str) -> str:
+def _merged(source: str) -> str:
+    """The stored rows with the stage laid over them, and whether that is older, newer, other."""
     stored = ", ".join(f"a.{name}" for name in VALUES)
     laid_over = {name: f"coalesce(n.{name}, a.{name})" for name in VALUES}
     groups = ", ".join(
@@ -191,22 +197,28 @@ def _write(source: str, derived: str) -> str:
         f" THEN '{group}' END"
         for group, column in GROUPS.items()
     )
-    written = (*VALUES, *_DERIVED, "external_scores", "external_as_of", "external_model_version")
-    standing = [name for name in STANDING if name in written]
-    was = ", ".join(f"stored.{name}" for name in standing)
-    becomes = ", ".join(f"d.{name}" for name in standing)
-    return f"""
-    WITH merged AS NOT MATERIALIZED (
+    return f"""merged AS NOT MATERIALIZED (
         SELECT n.customer_sk, CAST(a.ctid AS text) AS place,
                {", ".join(f"{value} AS {name}" for name, value in laid_over.items())},
                array_remove(ARRAY[{groups}], NULL) AS external_scores,
                ({", ".join(laid_over.values())}, array_remove(ARRAY[{groups}], NULL))
                    IS DISTINCT FROM ({stored}, a.external_scores) AS differs,
+               (n.as_of, n.model_version)
+                   IS DISTINCT FROM (a.external_as_of, a.external_model_version) AS is_newer,
+               (n.as_of < a.external_as_of) IS TRUE AS is_stale,
                n.as_of AS external_as_of, n.model_version AS external_model_version
-        FROM {source} n
+        FROM (SELECT * FROM {source} n ORDER BY customer_sk OFFSET 0) n
         CROSS JOIN LATERAL ({_STORED}) a
-        WHERE (n.as_of < a.external_as_of) IS NOT TRUE
-    ),
+    )"""
+
+
+def _write(source: str, derived: str) -> str:
+    written = (*VALUES, *_DERIVED, "external_scores", "external_as_of", "external_model_version")
+    standing = [name for name in STANDING if name in written]
+    was = ", ".join(f"stored.{name}" for name in standing)
+    becomes = ", ".join(f"d.{name}" for name in standing)
+    return f"""
+    WITH {_merged(source)},
     derived AS NOT MATERIALIZED (SELECT * FROM ({derived}) derived OFFSET 0),
     written AS (
         UPDATE customer_analytics AS stored
@@ -217,15 +229,14 @@ def _write(source: str, derived: str) -> str:
                 ELSE stored.standing_since
             END
         FROM derived d
-        -- Locked before, so it is still where it was read.
+        -- A row that somebody else has written since it was read is elsewhere now, and is missed.
         WHERE stored.ctid = CAST(d.place AS tid)
-          AND (d.differs OR (stored.external_as_of, stored.external_model_version)
-               IS DISTINCT FROM (d.external_as_of, d.external_model_version))
+          AND NOT d.is_stale AND (d.differs OR d.is_newer)
         RETURNING stored.customer_sk, {", ".join(f"stored.{name}" for name in STANDING)},
                   stored.churn_score, stored.clv, stored.standing_since, d.differs
     ),
     {REMEMBERED}
-    SELECT count(*) FILTER (WHERE differs) FROM written"""
+    SELECT count(*), count(*) FILTER (WHERE differs) FROM written"""
 
 
 #: The columns that `app.scoring.scores.written_scores` adds.
@@ -307,11 +318,17 @@ async def write(
     standing is kept in the history of `as_of_day`, whose partition exists.
     """
     parameters = _stage_of(tenant_id, run_id)
-    found, stale = (await connection.execute(statements.lock, parameters)).one()
-    updated = (
-        await connection.execute(statements.write, parameters | {"as_of_day": as_of_day})
-    ).scalar_one()
-    return Outcome(updated, found - stale - updated, stale), staged - found
+    updated = 0
+    while True:
+        written, differing = (
+            await connection.execute(statements.write, parameters | {"as_of_day": as_of_day})
+        ).one()
+        updated += differing
+        if written == staged:
+            return Outcome(updated, staged - updated, 0), 0
+        found, stale, missed = (await connection.execute(statements.explain, parameters)).one()
+        if not missed:
+            return Outcome(updated, found - stale - updated, stale), staged - found
 
 
 def _stage_of(tenant_id: int, run_id: UUID | None) -> dict[str, object]:

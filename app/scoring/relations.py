@@ -136,6 +136,8 @@ merged: Table = ibis.table(
         "customer_sk": "int64",
         "place": "string",
         "differs": "boolean",
+        "is_newer": "boolean",
+        "is_stale": "boolean",
         "external_scores": "array<string>",
         "external_as_of": INSTANT,
         "external_model_version": "string",
