@@ -66,9 +66,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             application_name="bps-api",
         )
         in_use.set_function(app.state.database.connections_in_use)
-        # What is there by now stays: the collector need not walk it for every few thousand items
-        # of a long body, which took it longer than parsing them.
+        # A long body makes objects by the million that are gone again with the next chunk. Looking
+        # for circles among them every few hundred, and among all that was imported, took longer
+        # than parsing them.
         gc.freeze()
+        gc.set_threshold(20_000, 25, 25)
         auditing = asyncio.create_task(app.state.access_log.run(app.state.database))
         try:
             yield

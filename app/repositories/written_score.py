@@ -164,8 +164,10 @@ class WritingStatements:
 
 
 # A row at a time by key, whatever the statistics say: right after an import they may know nothing.
-_STORED = """
-        SELECT ctid, * FROM customer_analytics
+_STORED = f"""
+        SELECT ctid, customer_sk, {", ".join(VALUES)}, external_scores, external_as_of,
+               external_model_version
+        FROM customer_analytics
         WHERE tenant_id = :tenant_id AND customer_sk = n.customer_sk OFFSET 0"""
 
 
@@ -200,8 +202,8 @@ def _merged(source: str) -> str:
     return f"""merged AS NOT MATERIALIZED (
         SELECT n.customer_sk, CAST(a.ctid AS text) AS place,
                {", ".join(f"{value} AS {name}" for name, value in laid_over.items())},
-               array_remove(ARRAY[{groups}], NULL) AS external_scores,
-               ({", ".join(laid_over.values())}, array_remove(ARRAY[{groups}], NULL))
+               g.external_scores,
+               ({", ".join(laid_over.values())}, g.external_scores)
                    IS DISTINCT FROM ({stored}, a.external_scores) AS differs,
                (n.as_of, n.model_version)
                    IS DISTINCT FROM (a.external_as_of, a.external_model_version) AS is_newer,
@@ -209,6 +211,9 @@ def _merged(source: str) -> str:
                n.as_of AS external_as_of, n.model_version AS external_model_version
         FROM (SELECT * FROM {source} n ORDER BY customer_sk OFFSET 0) n
         CROSS JOIN LATERAL ({_STORED}) a
+        CROSS JOIN LATERAL (
+            SELECT array_remove(ARRAY[{groups}], NULL) AS external_scores OFFSET 0
+        ) g
     )"""
 
 

@@ -280,15 +280,23 @@ async def _write(
     now: datetime,
     run_id: UUID | None = None,
 ) -> tuple[Outcome, int]:
-    unscored = await written.list_unscored(connection, statements, tenant.id, run_id)
-    if unscored:
-        # All of them are locked before the first row of scores is: see `services.ingestion`.
-        await scoring.lock_customers(connection, tenant.id, unscored)
-        for start in range(0, len(unscored), _UNSCORED_BATCH):
-            batch = unscored[start : start + _UNSCORED_BATCH]
-            await refresh_customers(connection, tenant, batch, now=now)
     day = tenant.local_day(tenant.as_of(now))
     await partition.ensure(connection, "score_history", day.replace(day=1))
+    savepoint = await connection.begin_nested()
+    outcome, absent = await written.write(
+        connection, statements, tenant.id, staged=staged, as_of_day=day, run_id=run_id
+    )
+    if not absent:
+        await savepoint.commit()
+        return outcome, 0
+    # Customers are locked before the first row of scores is (see `services.ingestion`), so the rows
+    # just written are given back, and written again once there are rows of all.
+    await savepoint.rollback()
+    unscored = await written.list_unscored(connection, statements, tenant.id, run_id)
+    await scoring.lock_customers(connection, tenant.id, unscored)
+    for start in range(0, len(unscored), _UNSCORED_BATCH):
+        batch = unscored[start : start + _UNSCORED_BATCH]
+        await refresh_customers(connection, tenant, batch, now=now)
     return await written.write(
         connection, statements, tenant.id, staged=staged, as_of_day=day, run_id=run_id
     )
