@@ -98,6 +98,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def score(job: Job) -> None:
         await _score(database, json.loads(job.payload or b"{}"))
 
+    @queue.entrypoint("keep_totals")
+    async def keep_totals(job: Job) -> None:
+        await _keep_totals(database, json.loads(job.payload or b"{}"))
+
     @queue.schedule("request_due_runs", "0 * * * *")
     async def request_due_runs(_: Schedule) -> None:
         await _request_due_runs(database)
@@ -139,6 +143,14 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
         return
     if mode is RunMode.FULL:
         await _check(database, tenant)
+
+
+async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    as_of = datetime.fromisoformat(str(wanted["as_of"]))
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+        await totals.after_full_run(connection, tenant, as_of)
 
 
 async def _check(database: Database, tenant: Tenant) -> None:

@@ -15,7 +15,6 @@ from app.repositories import job, partition
 from app.repositories import scoring as scores
 from app.repositories.scoring import ScoringStatements
 from app.scoring.postgres import scoring_sql
-from app.services import totals
 
 #: Customers that a run missed are scored in transactions of this many.
 MISSED_BATCH = 500
@@ -101,8 +100,9 @@ async def run_scores(
 ) -> UUID:
     """Score the tenant as of `as_of` and leave a row in `job_runs`; the id of that row.
 
-    One transaction writes everything, so a run that dies leaves the scores before it. Raises
-    RunInProgress where another run of the tenant has not finished.
+    One transaction writes everything, so a run that dies leaves the scores before it. What is kept
+    of a full run for comparisons (`totals.after_full_run`) is queued with it. Raises RunInProgress
+    where another run of the tenant has not finished.
     """
     async with database.tenant_transaction(tenant.id) as connection:
         if run_id is None:
@@ -116,9 +116,6 @@ async def run_scores(
             await job.fail(connection, run_id, reason)
         raise
     await _score_missed(database, tenant, missed, as_of)
-    if mode is RunMode.FULL:
-        async with database.tenant_transaction(tenant.id) as connection:
-            await totals.after_full_run(connection, tenant, as_of)
     return run_id
 
 
@@ -144,6 +141,9 @@ async def _run(
             everybody=mode is RunMode.FULL,
         )
         await job.succeed(connection, run_id, rows_read=result.read, rows_written=result.written)
+        if mode is RunMode.FULL:
+            payload: dict[str, object] = {"tenant_id": tenant.id, "as_of": as_of.isoformat()}
+            await job.enqueue_once(connection, "keep_totals", str(run_id), payload)
     return result.missed
 
 
