@@ -14,6 +14,11 @@ from typing import Any
 import asyncpg
 import numpy as np
 import pandas as pd
+from sqlalchemy import Integer, bindparam, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.database import asyncpg_url
+from app.repositories.tables import customer_analytics
 
 QUINTILES = {"recency": [5, 4, 3, 2, 1], "frequency": [1, 2, 3, 4, 5], "monetary": [1, 2, 3, 4, 5]}
 STATUSES = ("pending", "accepted", "completed", "cancelled", "no_show", "refunded")
@@ -55,15 +60,13 @@ async def run(url: str, tenant_id: int, as_of: datetime, *, rows_written: int) -
     connection = await asyncpg.connect(url)
     try:
         started = time.perf_counter()
-        # The columns alone: nobody adds up totals for dashboards.
-        await connection.execute("SET app.totals = 'off'")
         orders = await _read(connection, tenant_id, as_of)
         customers = await _read_customers(connection, tenant_id)
         read = time.perf_counter()
         scores = _score(orders, customers, as_of)
         computed = time.perf_counter()
         written = scores.head(rows_written)
-        await _write(connection, tenant_id, written)
+        await _write(url, tenant_id, written)
         ended = time.perf_counter()
     finally:
         await connection.close()
@@ -294,30 +297,30 @@ def _stage(row: Any) -> str:
     return "regular" if row["orders_365d"] > 2 else "occasional"
 
 
-async def _write(connection: asyncpg.Connection, tenant_id: int, scores: pd.DataFrame) -> None:
-    types = {
-        row["attname"]: row["typname"]
-        for row in await connection.fetch(
-            """
-            SELECT attname, typname FROM pg_attribute JOIN pg_type t ON t.oid = atttypid
-            WHERE attrelid = 'customer_analytics'::regclass
-            """
+async def _write(url: str, tenant_id: int, scores: pd.DataFrame) -> None:
+    """A statement a row, by SQLAlchemy, which is what pandas goes through to databases."""
+    types = {column.name: column.type for column in customer_analytics.columns}
+    whole = [isinstance(types[name], Integer) for name in scores.columns]
+    assignments = ", ".join(f"{name} = :{name}" for name in scores.columns)
+    update = text(
+        f"UPDATE customer_analytics SET {assignments}, computed_at = now()"
+        " WHERE tenant_id = :tenant_id AND customer_sk = :customer_sk"
+    ).bindparams(*(bindparam(name, type_=types[name]) for name in scores.columns))
+    engine = create_async_engine(asyncpg_url(url), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        # The totals of the dashboards are added up once at the end, as by a full run.
+        await connection.execute(text("SET app.totals = 'off'"))
+        for customer_sk, row in scores.iterrows():
+            values = {
+                name: None if _is_missing(value) else round(value) if is_whole else value
+                for name, value, is_whole in zip(scores.columns, row, whole, strict=True)
+            }
+            key = {"tenant_id": tenant_id, "customer_sk": customer_sk}
+            await connection.execute(update, key | values)
+        await connection.execute(
+            text("SELECT rebuild_population_totals(:tenant_id)"), {"tenant_id": tenant_id}
         )
-    }
-    assignments = ", ".join(
-        f"{name} = ${place}" for place, name in enumerate(scores.columns, start=3)
-    )
-    update = f"""
-        UPDATE customer_analytics SET {assignments}, computed_at = now()
-        WHERE tenant_id = $1 AND customer_sk = $2
-    """
-    whole = [types[name].startswith("int") for name in scores.columns]
-    for customer_sk, row in scores.iterrows():
-        values = (
-            None if _is_missing(value) else round(value) if is_whole else value
-            for value, is_whole in zip(row, whole, strict=True)
-        )
-        await connection.execute(update, tenant_id, customer_sk, *values)
+    await engine.dispose()
 
 
 def _is_missing(value: object) -> bool:
