@@ -354,6 +354,7 @@ _CHANGED = {
     ),
     "delete": "(SELECT *, -1 AS sign FROM was_there) changed",
 }
+_LOOKED_AT = {"insert": "now_there", "update": "now_there", "delete": "was_there"}
 _REFERENCING = {
     "insert": "NEW TABLE AS now_there",
     "update": "OLD TABLE AS was_there NEW TABLE AS now_there",
@@ -372,8 +373,10 @@ def _triggers(table: str, totals: str, columns: str, select: str) -> str:
 CREATE FUNCTION {name}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    -- A run that writes every row adds them all up afterwards instead.
-    IF current_setting('app.totals', true) IS DISTINCT FROM 'off' THEN
+    -- A run that writes every row adds them all up afterwards instead. An upsert that only changed
+    -- rows fires for the insertion of none as well.
+    IF current_setting('app.totals', true) IS DISTINCT FROM 'off'
+       AND EXISTS (SELECT FROM {_LOOKED_AT[event]}) THEN
         INSERT INTO {totals} ({_KEYS[totals]}, {columns})
         SELECT * FROM ({rows}) AS added ({_KEYS[totals]}, {columns})
         WHERE {_nonzero(sums)};
