@@ -8,6 +8,8 @@ import asyncio
 import json
 import logging
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -30,6 +32,9 @@ CONCURRENT_RUNS = 2
 
 #: Customers are compared each hour if one has changed in this time.
 _COMPARED_AGAIN = timedelta(minutes=75)
+
+#: How long connections may take to come back before they are dropped.
+CLOSING_SECONDS = 5
 
 RECONNECT_SECONDS = (1, 2, 5, 10, 30)
 
@@ -66,12 +71,7 @@ async def _work(database_url: str, stopping: asyncio.Event) -> None:
         database_url, pool_size=4, statement_timeout=None, application_name="bps-worker"
     )
     try:
-        async with asyncpg.create_pool(
-            database_url,
-            min_size=2,
-            max_size=4,
-            server_settings={"role": SERVICE_ROLE, "application_name": "bps-queue"},
-        ) as pool:
+        async with _queue_pool(database_url) as pool:
             await _request_due_runs(database)
             await _maintain(database)
             queue = _queue(database, AsyncpgPoolDriver(pool))
@@ -89,6 +89,25 @@ async def _work(database_url: str, stopping: asyncio.Event) -> None:
                 await asyncio.wait([comparing])
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def _queue_pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """The connections of the queue. One that the server has dropped may never be given back."""
+    pool = await asyncpg.create_pool(
+        database_url,
+        min_size=2,
+        max_size=4,
+        server_settings={"role": SERVICE_ROLE, "application_name": "bps-queue"},
+    )
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
 
 def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
