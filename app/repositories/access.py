@@ -8,6 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.repositories.page import limited
+
 
 class NewAccess(NamedTuple):
     """One answer to be noted. `subject` is a pseudonym; `customers` how many were shown."""
@@ -52,7 +54,7 @@ async def add_many(
     await connection.exec_driver_sql(_ADD, (tenant_id, *map(list, zip(*accesses, strict=True))))
 
 
-_LIST = text("""
+_LIST = """
     SELECT seq, at, key_id, operation, subject, customers, anonymized, request_id
     FROM access_log
     WHERE tenant_id = :tenant_id
@@ -61,9 +63,9 @@ _LIST = text("""
       AND (CAST(:key_id AS text) IS NULL OR key_id = :key_id)
     ORDER BY at DESC, seq DESC
     LIMIT :limit
-""")
+"""
 # The index of subjects is only for a statement that plainly asks for one.
-_LIST_OF_SUBJECT = text("""
+_LIST_OF_SUBJECT = """
     SELECT seq, at, key_id, operation, subject, customers, anonymized, request_id
     FROM access_log
     WHERE tenant_id = :tenant_id AND subject = :subject
@@ -72,7 +74,7 @@ _LIST_OF_SUBJECT = text("""
       AND (CAST(:key_id AS text) IS NULL OR key_id = :key_id)
     ORDER BY at DESC, seq DESC
     LIMIT :limit
-""")
+"""
 
 
 async def list_page(
@@ -97,12 +99,13 @@ async def list_page(
         "until": until,
         "before_at": before[0],
         "before_seq": before[1],
-        "limit": limit,
     }
     rows = (
-        await connection.execute(_LIST, parameters)
+        await connection.execute(limited(_LIST, limit), parameters)
         if subject is None
-        else await connection.execute(_LIST_OF_SUBJECT, {**parameters, "subject": subject})
+        else await connection.execute(
+            limited(_LIST_OF_SUBJECT, limit), {**parameters, "subject": subject}
+        )
     )
     return [Access(**row._mapping) for row in rows]
 

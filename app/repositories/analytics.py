@@ -13,6 +13,7 @@ from app.database import driver_of, driver_sql, fetch_row
 from app.domain.errors import NotFound
 from app.repositories import customer as customers_repository
 from app.repositories.customer import Customer
+from app.repositories.page import page_size
 from app.repositories.tables import customer_analytics, customers
 
 
@@ -251,7 +252,7 @@ async def list_at_risk(
         .where(a.tenant_id == tenant_id, a.risk_rank.is_not(None))
         # The rank is what the index holds; it rises with the value, so the order is the value's.
         .order_by(a.risk_rank.desc(), a.value_at_risk.desc(), a.customer_sk)
-        .limit(limit)
+        .limit(page_size(limit))
     )
     if bands:
         query = query.where(a.churn_band.in_(bands))
@@ -324,10 +325,10 @@ async def list_of_segment(
     connection: AsyncConnection, tenant_id: int, segment: str, *, after: int, limit: int
 ) -> list[SegmentCustomer]:
     """Up to `limit` customers of the segment with an `sk` beyond `after`, oldest record first."""
-    rows = await connection.exec_driver_sql(
-        f"{_OF_SEGMENT} LIMIT $4", (tenant_id, segment, after, limit)
+    found = await connection.exec_driver_sql(
+        f"{_OF_SEGMENT} LIMIT {limit:d}", (tenant_id, segment, after)
     )
-    return [SegmentCustomer(**row._mapping) for row in rows]
+    return [SegmentCustomer(**row._mapping) for row in found]
 
 
 async def stream_segment(
@@ -367,7 +368,6 @@ _TOP = f"""
     WHERE a.tenant_id = $1 AND a.clv_rank IS NOT NULL AND a.clv_rank <= $2
       AND (a.clv < $3 OR (a.clv = $3 AND a.customer_sk > $4))
     ORDER BY a.clv_rank DESC, a.clv DESC, a.customer_sk
-    LIMIT $5
 """
 _NOBODY_IS_ABOVE = (2**63 - 1, 0)
 
@@ -380,10 +380,12 @@ async def list_top(
     `after` is the value and the sk of the last customer of the page before.
     """
     value, customer_sk = after or _NOBODY_IS_ABOVE
-    rows = await connection.exec_driver_sql(
-        _TOP, (tenant_id, _rank(value), value, customer_sk, limit)
+    found = await connection.exec_driver_sql(
+        # See `app.repositories.page`.
+        f"{_TOP} LIMIT {limit:d}",
+        (tenant_id, _rank(value), value, customer_sk),
     )
-    return [ValuedCustomer(**row._mapping) for row in rows]
+    return [ValuedCustomer(**row._mapping) for row in found]
 
 
 #: Rows that a stream fetches at once.

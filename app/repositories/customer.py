@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_sql, fetch_row
 from app.domain.errors import NotFound
+from app.repositories.page import page_size
 from app.repositories.tables import customer_analytics, customer_terms, customers, orders, stores
 
 
@@ -151,7 +152,7 @@ async def list_page(
         _SELECT.where(customers.c.tenant_id == tenant_id, customers.c.sk > after)
         .where(*_conditions(wanted))
         .order_by(customers.c.sk)
-        .limit(limit)
+        .limit(page_size(limit))
     )
     return [read_declared(row) for row in await connection.execute(statement)]
 

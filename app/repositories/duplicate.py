@@ -13,6 +13,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.repositories.page import limited
+
 _MOST = 5
 
 # The same rule as `domain.search` has for telephone numbers: digits, without the country code.
@@ -122,7 +124,7 @@ class DuplicatePair:
     found_at: datetime
 
 
-_LIST = text("""
+_LIST = """
     SELECT c.sk, c.id, c.name, c.email, c.phone, c.created_at,
            o.sk, o.id, o.name, o.email, o.phone, o.created_at,
            p.score, p.reasons, p.found_at
@@ -133,7 +135,7 @@ _LIST = text("""
       AND (p.score < :score OR (p.customer_sk, p.other_sk) > (:customer_sk, :other_sk))
     ORDER BY p.score DESC, p.customer_sk, p.other_sk
     LIMIT :limit
-""")
+"""
 
 
 async def list_page(
@@ -142,13 +144,12 @@ async def list_page(
     """Pairs, the likeliest first, after a score and the keys of the last pair seen."""
     score, customer_sk, other_sk = after
     rows = await connection.execute(
-        _LIST,
+        limited(_LIST, limit),
         {
             "tenant_id": tenant_id,
             "score": score,
             "customer_sk": customer_sk,
             "other_sk": other_sk,
-            "limit": limit,
         },
     )
     return [DuplicatePair(Candidate(*row[:6]), Candidate(*row[6:12]), *row[12:]) for row in rows]

@@ -6,6 +6,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.repositories.page import limited
+
 #: A network ends at the referrals of the referrals … of so many levels.
 NETWORK_DEPTH = 6
 
@@ -36,7 +38,7 @@ class Influencer:
 
 
 # One row after the other, by key: OFFSET 0 leaves the planner no other way than the index.
-_INFLUENCERS = text(f"""
+_INFLUENCERS = f"""
     WITH shown AS MATERIALIZED (
         SELECT customer_sk, influence_score, referred_customers, referral_revenue, response_rate,
                membership_tier, revenue
@@ -84,7 +86,7 @@ _INFLUENCERS = text(f"""
         ) AS a ON true
     ) AS counted ON true
     ORDER BY shown.influence_score DESC, shown.customer_sk
-""")
+"""
 
 
 async def list_influencers(
@@ -99,9 +101,8 @@ async def list_influencers(
         "tenant_id": tenant_id,
         "score": score,
         "customer_sk": customer_sk,
-        "limit": limit,
     }
-    rows = await connection.execute(_INFLUENCERS, parameters)
+    rows = await connection.execute(limited(_INFLUENCERS, limit), parameters)
     return [Influencer(**row._mapping) for row in rows]
 
 

@@ -137,7 +137,9 @@ async def _asking(of: Business) -> AsyncIterator[_Asker]:
     )
     say(f"  {of.options.customers:,} customers scored in {taken:.1f} s")
     async with of.database.tenant_transaction(of.tenant.id) as connection:
-        taken = await seconds_of(totals.compact(connection, of.tenant))  # as the worker does
+        # As the worker does.
+        await totals.after_full_run(connection, of.tenant, of.day(0))
+        taken = await seconds_of(totals.compact(connection, of.tenant))
     say(f"  totals compacted in {taken:.1f} s")
     await of.settle()
     async with (
