@@ -19,7 +19,7 @@ from app.repositories import feedback
 from app.repositories.contact import ContactRow
 from app.repositories.feedback import FeedbackRow
 from app.repositories.owner import Locked
-from app.services.former_ids import with_present_owners
+from app.services.former_ids import Owned, with_present_owners
 from app.services.outcomes import (
     ATTEMPTS,
     EARLIEST,
@@ -44,12 +44,7 @@ async def record_contacts(
 ) -> list[ItemOutcome]:
     """Write each contact that can be written and say what became of each, in the order given."""
     rules = _Rules(tenant, datetime.now(UTC))
-    outcomes: dict[int, ItemOutcome] = {}
-    records, gone = await with_present_owners(connection, tenant, records)
-    stated = distinct(records, outcomes)
-    for index, error in gone.items():
-        stated.pop(records[index].id, None)
-        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
+    stated, outcomes = await _of_present_customers(connection, tenant, records)
     writing = {
         identity: _Stated(rules.zoned(record.updated_at), _contact_maker(rules, record))
         for identity, (_, record) in stated.items()
@@ -93,12 +88,7 @@ async def record_feedback(
 ) -> list[ItemOutcome]:
     """Write all feedback that can be written and say what became of each, in the order given."""
     rules = _Rules(tenant, datetime.now(UTC))
-    outcomes: dict[int, ItemOutcome] = {}
-    records, gone = await with_present_owners(connection, tenant, records)
-    stated = distinct(records, outcomes)
-    for index, error in gone.items():
-        stated.pop(records[index].id, None)
-        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
+    stated, outcomes = await _of_present_customers(connection, tenant, records)
     writing = {
         identity: _Stated(rules.zoned(record.updated_at), _feedback_maker(rules, record))
         for identity, (_, record) in stated.items()
@@ -117,6 +107,19 @@ async def record_one_feedback(
 ) -> bool:
     """Record feedback; True where it is new. Raises InvalidInput where a value will not do."""
     return _is_new(await record_feedback(connection, tenant, [record]))
+
+
+async def _of_present_customers(
+    connection: Connection, tenant: Tenant, records: Sequence[Owned]
+) -> tuple[dict[str, tuple[int, Owned]], dict[int, ItemOutcome]]:
+    """The records by id with their places, under present ids; and what is refused by now."""
+    outcomes: dict[int, ItemOutcome] = {}
+    records, gone = await with_present_owners(connection, tenant, records)
+    stated = distinct(records, outcomes)
+    for index, error in gone.items():
+        stated.pop(records[index].id, None)
+        outcomes[index] = ItemOutcome(index, records[index].id, "rejected", error)
+    return stated, outcomes
 
 
 class _Rules:
