@@ -21,12 +21,12 @@ SCORES: dict[FeedbackKind, tuple[int, int]] = {
 #: Kinds that say nothing without a score.
 SCORED = frozenset({FeedbackKind.NPS, FeedbackKind.CSAT})
 
-#: From its first score on, an NPS answer is a promoter's; up to the second, a detractor's.
-PROMOTER_FROM, DETRACTOR_TO = 9, 6
-
 
 def net_promoter_score(promoters: int, detractors: int, answers: int) -> float | None:
-    """-100 to 100; None without answers. Source: Reichheld, HBR December 2003."""
+    """-100 to 100; None without answers. Promoters answer 9 or 10, detractors 0 to 6.
+
+    Source: Reichheld, HBR December 2003.
+    """
     return 100.0 * (promoters - detractors) / answers if answers else None
 
 

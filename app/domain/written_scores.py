@@ -4,15 +4,19 @@ from datetime import datetime, timedelta
 
 from app.domain.errors import InvalidInput
 
-#: A group of scores is written, kept and overwritten as one. Each comes with the column that says
-#: whether an item states the group; the names are those in `customer_analytics.external_scores`.
+#: The group that nobody else computes.
+PRODUCTS = "products"
+
+#: A group of scores is written, kept and overwritten as one: the names in
+#: `customer_analytics.external_scores`, each with its columns. The first of them says whether an
+#: item states the group.
 GROUPS = {
-    "rfm": "rfm_segment",
-    "clv": "clv",
-    "churn": "churn_score",
-    "influence": "influence_score",
-    "next_purchase": "next_purchase_on",
-    "products": "recommended_products",
+    "rfm": ("rfm_segment", "rfm_recency_score", "rfm_frequency_score", "rfm_monetary_score"),
+    "clv": ("clv", "clv_percentile"),
+    "churn": ("churn_score", "churn_reasons"),
+    "influence": ("influence_score",),
+    "next_purchase": ("next_purchase_on", "next_purchase_confidence"),
+    PRODUCTS: ("recommended_products",),
 }
 
 MAX_REASONS = 10

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rfm import QUINTILES
 from app.domain.scoring_run import RunClock
+from app.domain.written_scores import GROUPS, PRODUCTS
 from app.repositories.population import rebuild as rebuild_totals
 from app.repositories.tables import customer_analytics
 
@@ -79,14 +80,8 @@ _CUTOFFS = """
 _NAMES = 'i.category COLLATE "C" AS category, i.brand COLLATE "C" AS brand'
 
 
-#: The columns of a customer's row that somebody else may have written, by the group of scores.
-WRITTEN_COLUMNS = {
-    "rfm": ("rfm_segment", "rfm_recency_score", "rfm_frequency_score", "rfm_monetary_score"),
-    "clv": ("clv", "clv_percentile"),
-    "churn": ("churn_score", "churn_reasons"),
-    "influence": ("influence_score",),
-    "next_purchase": ("next_purchase_on", "next_purchase_confidence"),
-}
+#: The columns of a customer's row that a run computes and somebody else may have written.
+WRITTEN_COLUMNS = {group: names for group, names in GROUPS.items() if group != PRODUCTS}
 
 _DECLARED = ("sk", "membership_tier", "loyalty_points", "gender", "date_of_birth", "age_estimate")
 _STORED = ("computed_at", "external_scores", *chain.from_iterable(WRITTEN_COLUMNS.values()))

@@ -197,7 +197,7 @@ def _merged(source: str) -> str:
     groups = ", ".join(
         f"CASE WHEN n.{column} IS NOT NULL OR '{group}' = ANY (a.external_scores)"
         f" THEN '{group}' END"
-        for group, column in GROUPS.items()
+        for group, (column, *_) in GROUPS.items()
     )
     return f"""merged AS NOT MATERIALIZED (
         SELECT n.customer_sk, CAST(a.ctid AS text) AS place,

@@ -52,6 +52,7 @@ from app.domain.lifecycle import LifecycleRules, LifecycleSegment
 from app.domain.profile import Profile
 from app.domain.rfm import ANY, ANY_SUM, PERCENTILES, QUINTILES, SegmentRule
 from app.domain.status import ScoreStatus
+from app.domain.written_scores import PRODUCTS
 from app.scoring.functions import days_after, width_bucket
 from app.scoring.relations import WRITTEN, cutoffs, run
 
@@ -569,4 +570,4 @@ def _external_scores(t: Table, profile: Profile) -> Column:
     """The groups that came from outside and stay; recommended products are nobody's but theirs."""
     if profile.keeps_external_scores:
         return t.external_scores
-    return t.external_scores.filter(lambda group: group == "products")
+    return t.external_scores.filter(lambda group: group == PRODUCTS)

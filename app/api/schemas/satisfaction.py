@@ -7,6 +7,7 @@ from pydantic import Field
 
 from app.api.schemas.figures import mean
 from app.api.schemas.profile import View
+from app.domain.feedback import net_promoter_score
 from app.repositories.satisfaction import Breakdown, SatisfactionMonth
 
 
@@ -33,7 +34,7 @@ class SatisfactionMonthView(View):
             month=found.month,
             store_id=found.key if by is Breakdown.STORE else None,
             segment=found.key if by is Breakdown.SEGMENT else None,
-            nps=mean(100 * (found.promoters - found.detractors), found.nps_answers),
+            nps=net_promoter_score(found.promoters, found.detractors, found.nps_answers),
             nps_answers=found.nps_answers,
             promoters=found.promoters,
             detractors=found.detractors,
