@@ -37,6 +37,7 @@ from app.api import (
     sanity,
     satisfaction,
     score,
+    segment,
     store,
     venue,
 )
@@ -115,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         churn,
         export,
         score,
+        segment,
         admin,
         sanity,
         health,

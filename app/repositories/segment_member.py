@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of
 from app.domain.criteria import Clock, Criteria
-from app.domain.errors import DomainError
+from app.domain.errors import DomainError, NotFound
 from app.repositories.criteria import Compiler
 from app.repositories.page import limited
 
@@ -449,6 +449,26 @@ async def stream(
     cursor = await driver_of(connection).cursor(_STREAM, tenant_id, segment_sk, at)
     while rows := await cursor.fetch(_STREAMED_ROWS):
         yield [Member(*row) for row in rows]
+
+
+_GET = text(f"""
+    SELECT {_MEMBER}
+    FROM customers c
+    JOIN segment_members m ON m.tenant_id = c.tenant_id AND m.customer_sk = c.sk
+    WHERE c.tenant_id = :tenant_id AND c.id = :customer_id
+      AND m.segment_sk = :segment_sk AND m.left_at IS NULL
+""")
+
+
+async def get(
+    connection: AsyncConnection, tenant_id: int, segment_sk: int, customer_id: str
+) -> Member:
+    """The present member called `customer_id`. Raises NotFound."""
+    parameters = {"tenant_id": tenant_id, "segment_sk": segment_sk, "customer_id": customer_id}
+    row = (await connection.execute(_GET, parameters)).one_or_none()
+    if row is None:
+        raise NotFound("member", customer_id)
+    return Member(*row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,22 +22,33 @@ from app.domain.criteria import (
     Clock,
     CohortClause,
     Criteria,
+    Leaf,
+    Reading,
     SegmentClause,
     Traits,
     clock_of,
+    holds,
+    leaf_holds,
     leaves,
     traits,
 )
 from app.domain.criteria_document import criteria_document, parse_criteria
 from app.domain.errors import Conflict, DomainError, InvalidInput, NotFound
+from app.domain.lookalike import Likeness, likeness
 from app.domain.tenant import Tenant
+from app.repositories import audience, former, job
 from app.repositories import customer as customers
-from app.repositories import former, job
 from app.repositories import segment as segments
 from app.repositories import segment_member as members
+from app.repositories.audience import Lookalike, Preview
 from app.repositories.criteria import Compiler
 from app.repositories.segment import Segment
-from app.repositories.segment_member import Asked, CannotEvaluate, ListedEvaluation
+from app.repositories.segment_member import (
+    Asked,
+    CannotEvaluate,
+    ListedEvaluation,
+    Membership,
+)
 from app.services.segment_records import CUSTOM, SegmentPatch, SegmentRecord
 
 #: Segments that one statement evaluates.
@@ -197,6 +208,92 @@ async def _check_not_referred_to(connection: Connection, tenant: Tenant, segment
     for each in await segments.list_active(connection, tenant.id):
         if each.sk != segment.sk and str(segment.id) in _referred_by(each.normalized):
             raise Conflict(f"The segment {each.name!r} ({each.id}) refers to this one.")
+
+
+# --- Questions --------------------------------------------------------------------------------
+
+
+async def preview_criteria(
+    connection: Connection, tenant: Tenant, sent: dict[str, Any], *, now: datetime
+) -> tuple[dict[str, object], Preview]:
+    """The criteria normalised, and who meets them. Raises InvalidInput and TookTooLong."""
+    criteria = parse_criteria(sent, tenant)
+    compiler = await check_references(connection, tenant, criteria)
+    found = await audience.preview(connection, tenant.id, clock_of(tenant, now), criteria, compiler)
+    return criteria_document(criteria, tenant.currency), found
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedClause:
+    """One clause at its pointer into the normalised criteria: what was read, and the verdict."""
+
+    pointer: str
+    leaf: Leaf
+    reading: Reading
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Whether a customer meets the criteria now, and whether the membership says so, too."""
+
+    segment: Segment
+    holds: bool
+    membership: Membership | None
+    clauses: list[ExplainedClause]
+
+
+async def explain_membership(
+    connection: Connection, tenant: Tenant, segment_id: str, customer_id: str, *, now: datetime
+) -> Explanation:
+    """Each clause of the segment's criteria with the customer's value. Raises NotFound."""
+    segment = await segments.get(connection, tenant.id, segment_id)
+    customer_sk = await audience.get_sk(connection, tenant.id, customer_id)
+    membership = await members.find(connection, tenant.id, segment.sk, customer_sk)
+    if segment.normalized is None:
+        return Explanation(segment, False, membership, [])
+    criteria = parse_criteria(segment.normalized, tenant)
+    compiler = await check_references(connection, tenant, criteria)
+    clock = clock_of(tenant, now)
+    readings = await audience.read_customer(
+        connection, tenant.id, clock, criteria, compiler, customer_sk=customer_sk
+    )
+    clauses = [
+        ExplainedClause(pointer, leaf, readings[leaf], leaf_holds(leaf, readings[leaf], clock))
+        for pointer, leaf in leaves(criteria)
+    ]
+    return Explanation(segment, holds(criteria, readings, clock), membership, clauses)
+
+
+async def find_lookalikes(
+    connection: Connection, tenant: Tenant, segment_id: str, *, limit: int
+) -> tuple[Segment, Likeness | None, list[Lookalike]]:
+    """Who is most like the members without being one. Raises NotFound; Conflict for no members."""
+    segment = await segments.get(connection, tenant.id, segment_id)
+    if segment.member_count == 0:
+        raise Conflict("The segment has no members to be like.")
+    moments = await audience.measure_features(connection, tenant.id, segment.sk)
+    measured = likeness(moments)
+    if measured is None:
+        return segment, None, []
+    found = await audience.list_lookalikes(connection, tenant.id, segment.sk, measured, limit=limit)
+    return segment, measured, found
+
+
+async def count_overlap(
+    connection: Connection, tenant: Tenant, segment_ids: Sequence[str]
+) -> tuple[list[Segment], Mapping[int, int]]:
+    """The segments, and how many customers are in exactly which: bit `i` is the `i`-th of them.
+
+    Raises InvalidInput for a segment that is not there.
+    """
+    found = []
+    for index, segment_id in enumerate(segment_ids):
+        try:
+            found.append(await segments.get(connection, tenant.id, segment_id))
+        except NotFound:
+            raise InvalidInput(f"/segmentIds/{index}", "is not the id of a segment") from None
+    return found, await members.count_regions(connection, tenant.id, [each.sk for each in found])
 
 
 # --- Members by hand --------------------------------------------------------------------------
@@ -458,6 +555,15 @@ async def request_due_evaluations(connection: Connection, tenant: Tenant) -> Non
         await request_evaluation(connection, tenant, due)
     elif any(each.segment.state in ("queued", "running") for each in known):
         await _enqueue(connection, tenant)
+
+
+async def evaluate_again(connection: Connection, tenant: Tenant, segment_id: str) -> Segment:
+    """Queue an evaluation of one segment. Raises NotFound, Conflict where it is at rest."""
+    segment = await segments.get(connection, tenant.id, segment_id)
+    if not segment.is_active:
+        raise Conflict("The segment is not active.")
+    await request_evaluation(connection, tenant, [segment.sk])
+    return await segments.get(connection, tenant.id, segment_id)
 
 
 async def cancel_evaluation(connection: Connection, tenant: Tenant, segment_id: str) -> Segment:
