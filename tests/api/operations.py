@@ -14,10 +14,18 @@ from sqlalchemy import insert
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
+from app.api.schemas.segment import EXAMPLE as SEGMENT
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import external_runs, job_runs, stores
+from app.repositories.tables import (
+    external_runs,
+    job_runs,
+    segment_members,
+    segment_sizes,
+    segments,
+    stores,
+)
 from tests.factories import (
     make_address,
     make_contact,
@@ -57,6 +65,7 @@ MARKS = (
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
+SEGMENT_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -71,6 +80,8 @@ _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId":
 _CONTACT = {"id": "con-mark"}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _RUN = {"runId": str(RUN_ID)}
+_SEGMENT = {"id": str(SEGMENT_ID)}
+_MEMBER = {"id": str(SEGMENT_ID), "customerId": "cus-mark"}
 _NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
@@ -150,6 +161,27 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
     "get_sanity": Example(),
+    "get_criteria_schema": Example(),
+    "list_customer_segments": Example(),
+    "create_segment": Example(json=SEGMENT, status=201),
+    "preview_segment": Example(json={"criteria": {"tag": "tag-0b8f2c52"}}),
+    "get_segment_overlap": Example(
+        json={"segmentIds": [str(SEGMENT_ID), str(SEGMENT_ID)]}, elsewhere=422
+    ),
+    "get_segment": Example(path=_SEGMENT),
+    "change_segment": Example(path=_SEGMENT, json={"name": "Another name"}),
+    "remove_segment": Example(path=_SEGMENT, status=204),
+    "evaluate_segment": Example(path=_SEGMENT, status=202),
+    "cancel_segment_evaluation": Example(path=_SEGMENT, status=202),
+    "export_segment_members": Example(path=_SEGMENT),
+    "list_segment_members": Example(path=_SEGMENT),
+    "add_segment_member": Example(path=_SEGMENT, json={"customerId": "cus-mark"}, status=201),
+    "add_named_segment_member": Example(path=_MEMBER, status=201),
+    "get_segment_member": Example(path=_MEMBER),
+    "remove_segment_member": Example(path=_MEMBER, status=204),
+    "explain_segment_membership": Example(path=_MEMBER),
+    "list_segment_changes": Example(path=_SEGMENT),
+    "find_lookalikes": Example(path=_SEGMENT),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "get_venue_customer": Example(path=_AT_VENUE),
@@ -162,7 +194,7 @@ EXAMPLES: dict[str, Example] = {
 
 async def furnish(database: Database, tenant: Tenant) -> None:
     """Give `tenant` one of everything that the examples name."""
-    await make_customer(
+    customer_sk = await make_customer(
         database,
         tenant,
         "cus-mark",
@@ -199,4 +231,28 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 as_of=datetime(2026, 3, 1, tzinfo=UTC),
                 model_version="0b8f2c52",
             )
+        )
+        segment_sk = await connection.scalar(
+            insert(segments)
+            .values(
+                tenant_id=tenant.id,
+                id=SEGMENT_ID,
+                name="Segment 0b8f2c52",
+                segment_type="custom",
+                criteria={"tag": "tag-0b8f2c52"},
+                normalized={"tag": "tag-0b8f2c52"},
+            )
+            .returning(segments.c.sk)
+        )
+        await connection.execute(
+            insert(segment_members).values(
+                tenant_id=tenant.id,
+                segment_sk=segment_sk,
+                customer_sk=customer_sk,
+                joined_at=datetime(2026, 3, 1, tzinfo=UTC),
+                manual=True,
+            )
+        )
+        await connection.execute(
+            insert(segment_sizes).values(tenant_id=tenant.id, segment_sk=segment_sk, members=1)
         )

@@ -40,6 +40,8 @@ _ROWS = {
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
+    "segment_members": "(tenant_id, segment_sk, customer_sk, joined_at) VALUES (:t, 1, :sk, now())",
+    "segment_touched": "(tenant_id, customer_sk) VALUES (:t, :sk)",
     "duplicate_pairs": "(tenant_id, customer_sk, other_sk, score, reasons)"
     " SELECT :t, least(:sk, sk), greatest(:sk, sk), 60, '{phone}' FROM customers"
     " WHERE id = 'friend'",

@@ -22,7 +22,7 @@ from app.domain.criteria import (
 )
 from app.domain.criteria_document import criteria_document
 from app.domain.criteria_fields import Kind
-from app.domain.lookalike import FEATURES, Likeness
+from app.domain.lookalike import Likeness
 from app.domain.money import from_minor, round_minor
 from app.domain.privacy import FULL, Disclosure
 from app.repositories.audience import Lookalike, Preview
@@ -323,8 +323,9 @@ def _told(leaf: Leaf, reading: Reading, currency: str, disclosure: Disclosure) -
     """A reading as in JSON, or None where it tells of a person."""
     match leaf:
         case FieldClause(field):
-            value = disclosure.personal(reading) if field.personal else reading
-            return _shown(value, field.kind, currency)
+            if field.personal and disclosure.anonymous:
+                return None
+            return _shown(reading, field.kind, currency)
         case OrdersClause() | EventsClause():
             kind = Kind.INTEGER if leaf.measure == "count" else Kind.MONEY
             return _shown(reading, kind, currency)
@@ -376,9 +377,7 @@ class LookalikeView(View):
         return cls(
             segment_id=str(segment.id),
             members=segment.member_count,
-            features=[
-                to_camel(name) for name in FEATURES if measured and name in measured.features
-            ],
+            features=[] if measured is None else list(map(to_camel, measured.features)),
             items=[
                 LookalikeCustomerView(
                     customer_id=disclosure.id(each.id),
