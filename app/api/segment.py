@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Body, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from app.api.audit import note_shown, note_subject
@@ -356,7 +356,7 @@ async def find_lookalikes(
     caller: Reader,
     connection: Connection,
     disclosure: Disclosed,
-    body: LookalikeRequest | None = None,
+    body: Annotated[LookalikeRequest | None, Body(examples=[{"limit": 100}])] = None,
 ) -> LookalikeView:
     """Customers most like the members, who are none, with how similar they are."""
     limit = (body or LookalikeRequest()).limit

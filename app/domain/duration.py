@@ -57,6 +57,6 @@ def parse_duration(text: str) -> Duration:
         raise ValueError("must be an ISO 8601 duration such as P30D")
     years, months, weeks, days, hours, minutes = (int(each or 0) for each in match.groups())
     duration = Duration(years * 12 + months, weeks * 7 + days, hours * 60 + minutes)
-    if duration.months * 30 + duration.days + duration.minutes / 1440 > _MAX_DAYS:
+    if duration.months * 30.4375 + duration.days + duration.minutes / 1440 > _MAX_DAYS:
         raise ValueError("must not be longer than a hundred years")
     return duration

@@ -200,12 +200,25 @@ async def take_touched(connection: AsyncConnection, tenant_id: int, limit: int) 
     return list(found.scalars())
 
 
-_IS_TOUCHED = text("SELECT EXISTS (SELECT FROM segment_touched WHERE tenant_id = :tenant_id)")
+_MANY_TOUCHED = """
+    SELECT count(*) FROM (
+        SELECT FROM segment_touched WHERE tenant_id = :tenant_id LIMIT :limit
+    ) AS touched
+"""
 
 
-async def has_touched(connection: AsyncConnection, tenant_id: int) -> bool:
-    """Whether customers wait to be evaluated."""
-    return bool(await connection.scalar(_IS_TOUCHED, {"tenant_id": tenant_id}))
+async def count_touched(connection: AsyncConnection, tenant_id: int, limit: int) -> int:
+    """How many entries wait to be taken, as far as `limit`."""
+    found = await connection.execute(limited(_MANY_TOUCHED, limit), {"tenant_id": tenant_id})
+    return int(found.scalar_one())
+
+
+_FORGET_TOUCHED = text("DELETE FROM segment_touched WHERE tenant_id = :tenant_id")
+
+
+async def forget_touched(connection: AsyncConnection, tenant_id: int) -> None:
+    """Let nobody wait any more, because everybody is going to be evaluated."""
+    await connection.execute(_FORGET_TOUCHED, {"tenant_id": tenant_id})
 
 
 _COMPACT = text("SELECT compact_segment_sizes(:tenant_id)")

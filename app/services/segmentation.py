@@ -55,6 +55,8 @@ from app.services.segment_records import CUSTOM, SegmentPatch, SegmentRecord
 GROUP = 40
 #: Customers that the job takes up at a time.
 TOUCHED_BATCH = 5_000
+#: So many are not looked at one by one.
+MANY_TOUCHED = 50_000
 #: How often an evaluation under way looks whether it was cancelled.
 CANCEL_SECONDS = 1.0
 
@@ -675,11 +677,19 @@ def _with_dependents(known: Sequence[_Known], begun: Iterable[int]) -> set[int]:
 
 
 async def evaluate_touched(database: Database, tenant: Tenant) -> int:
-    """Tell the memberships of customers that were left to the job; how many there were."""
+    """Tell the memberships of customers that were left to the job; how many there were.
+
+    Where they are very many, an evaluation of everybody is queued instead.
+    """
     told = 0
     while True:
         async with database.tenant_transaction(tenant.id) as connection:
-            if not await members.has_touched(connection, tenant.id):
+            waiting = await members.count_touched(connection, tenant.id, MANY_TOUCHED)
+            if not waiting:
+                return told
+            if waiting == MANY_TOUCHED:
+                await members.forget_touched(connection, tenant.id)
+                await request_all(connection, tenant)
                 return told
             await members.lock_evaluation(connection, tenant.id)
             taken = await members.take_touched(connection, tenant.id, TOUCHED_BATCH)

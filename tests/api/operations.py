@@ -164,7 +164,7 @@ EXAMPLES: dict[str, Example] = {
     "get_criteria_schema": Example(),
     "list_customer_segments": Example(),
     "create_segment": Example(json=SEGMENT, status=201),
-    "preview_segment": Example(json={"criteria": {"tag": "tag-0b8f2c52"}}),
+    "preview_segment": Example(json={"criteria": {"field": "createdAt", "exists": True}}),
     "get_segment_overlap": Example(
         json={"segmentIds": [str(SEGMENT_ID), str(SEGMENT_ID)]}, elsewhere=422
     ),

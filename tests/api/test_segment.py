@@ -394,8 +394,10 @@ async def test_members_of_a_past_day_pages_and_file(
         shown: list[str] = []
         cursor: str | None = None
         while True:
-            first = {"cursor": cursor} if cursor else {}
-            answer = (await client.get(path, params={"limit": 2} | first | query)).json()
+            page: dict[str, int | str] = {"limit": 2, **query}
+            if cursor is not None:
+                page["cursor"] = cursor
+            answer = (await client.get(path, params=page)).json()
             shown += [each["customerId"] for each in answer["items"]]
             cursor = answer["nextCursor"]
             if cursor is None:
@@ -407,8 +409,9 @@ async def test_members_of_a_past_day_pages_and_file(
     changes: list[tuple[str, str]] = []
     cursor = None
     while True:
-        page: dict[str, int | str] = {"limit": 1}
-        page |= {"cursor": cursor} if cursor else {}
+        page = {"limit": 1}
+        if cursor is not None:
+            page["cursor"] = cursor
         answer = (await client.get(f"{SEGMENTS}/{segment['id']}/changes", params=page)).json()
         changes += [(each["customerId"], each["change"]) for each in answer["items"]]
         cursor = answer["nextCursor"]
