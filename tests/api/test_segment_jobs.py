@@ -1,4 +1,4 @@
-"""Evaluations that meet changes, each other, and whoever cancels them: on connections of their own."""
+"""Evaluations that meet changes, each other, and whoever cancels them."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories import segment as segments
 from app.repositories import segment_member as members
+from app.repositories.criteria import Compiler
 from app.services import segmentation
 from app.services.customer_records import record_customers
 from app.services.merging import merge_customers
@@ -111,17 +112,17 @@ async def test_an_evaluation_under_way_is_cancelled_and_keeps_the_members(
         await segmentation.change_segment(connection, tenant, segment_id, patch, actor=None)
         await segmentation.evaluate_again(connection, tenant, other_id)
     monkeypatch.setattr(segmentation, "CANCEL_SECONDS", 0.05)
-    compile_tag = segmentation.Compiler.predicate
+    compile_tag = Compiler.predicate
     is_slow = True
 
     def predicate(self: Any, criteria: Any) -> str:
         compiled = compile_tag(self, criteria)
-        return f"({compiled} AND {SLOW})" if is_slow else compiled
+        return f"({SLOW} AND {compiled})" if is_slow else compiled
 
-    monkeypatch.setattr(segmentation.Compiler, "predicate", predicate)
+    monkeypatch.setattr(Compiler, "predicate", predicate)
     evaluation = asyncio.create_task(segmentation.evaluate_requested(fresh_database, tenant))
     async with asyncio.timeout(20):
-        while (await _get(fresh_database, tenant, segment_id)).state != "running":
+        while (await _get(fresh_database, tenant, segment_id)).state != "running":  # noqa: ASYNC110 - a row
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)
         is_slow = False
