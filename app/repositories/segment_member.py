@@ -17,7 +17,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import driver_of
+from app.database import driver_of, fetch_row, positional
 from app.domain.criteria import Clock, Criteria
 from app.domain.errors import DomainError, NotFound
 from app.repositories.criteria import Compiler
@@ -89,6 +89,11 @@ _QUEUED = """
     )"""
 
 
+#: The driver plans a longer statement each time (asyncpg's `max_cacheable_statement_size`);
+#: SQLAlchemy keeps it, and costs more for each run of a short one.
+_KEPT_BY_THE_DRIVER = 15_000
+
+
 class ListedEvaluation:
     """One statement that tells the memberships of listed customers in some segments.
 
@@ -100,14 +105,15 @@ class ListedEvaluation:
         self._compiler = compiler
         self._segment_sks = [each.segment_sk for each in asked]
         if not asked:
-            self._statement = text(f"WITH {_LISTED}, {_QUEUED} SELECT 0, 0")
+            only_queued = text(f"WITH {_LISTED}, {_QUEUED} SELECT 0, 0")
+            self._statement, self._names = positional(only_queued)
             return
         wanted = ", ".join(
             f"CASE WHEN {compiler.predicate(each.criteria)}"
             f" THEN CAST(:segment_{place} AS bigint) END"
             for place, each in enumerate(asked)
         )
-        self._statement = text(f"""
+        statement = text(f"""
     WITH {_LISTED},
     evaluated AS MATERIALIZED (
         SELECT listed.customer_sk, array_remove(ARRAY[{wanted}], NULL) AS wanted
@@ -123,6 +129,7 @@ class ListedEvaluation:
     ),
     {_WRITTEN}{f", {_QUEUED}" if queues else ""}
     SELECT (SELECT count(*) FROM joined), (SELECT count(*) FROM gone)""")
+        self._statement, self._names = positional(statement)
 
     async def run(
         self,
@@ -140,7 +147,11 @@ class ListedEvaluation:
             parameters |= self._compiler.parameters(clock)
             parameters |= _numbered(self._segment_sks)
             parameters["segment_sks"] = self._segment_sks
-        await connection.execute(self._statement, parameters)
+        arguments = [parameters[name] for name in self._names]
+        if len(self._statement) < _KEPT_BY_THE_DRIVER:
+            await fetch_row(connection, self._statement, *arguments)
+        else:
+            await connection.exec_driver_sql(self._statement, tuple(arguments))
 
 
 def _numbered(segment_sks: Sequence[int]) -> dict[str, object]:

@@ -1007,7 +1007,6 @@ segment_touched = Table(
     Column("seq", BigInteger, Identity(always=False), nullable=False),
     Column("customer_sk", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant_id", "seq"),
-    Index("segment_touched_customer_idx", "tenant_id", "customer_sk"),
 )
 
 segment_versions = Table(

@@ -73,7 +73,6 @@ CREATE TABLE segment_touched (
     customer_sk bigint NOT NULL,
     PRIMARY KEY (tenant_id, seq)
 );
-CREATE INDEX segment_touched_customer_idx ON segment_touched (tenant_id, customer_sk);
 
 -- Another version whenever a tenant's segments are to be read anew.
 CREATE TABLE segment_versions (
