@@ -124,8 +124,9 @@ class ListedEvaluation:
         CROSS JOIN LATERAL (
             SELECT segment_sk, customer_sk, joined_at, manual FROM segment_members
             WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk
-              AND left_at IS NULL AND segment_sk = ANY(CAST(:segment_sks AS bigint[])) OFFSET 0
+              AND left_at IS NULL OFFSET 0
         ) m
+        WHERE m.segment_sk = ANY(CAST(:segment_sks AS bigint[]))
     ),
     {_WRITTEN}{f", {_QUEUED}" if queues else ""}
     SELECT (SELECT count(*) FROM joined), (SELECT count(*) FROM gone)""")

@@ -191,9 +191,11 @@ async def _orders(of: Business, sizes: Sizes) -> Ratio:
         await rate(port, order_requests(of, "/api/orders", ids, seed=seed), 1)
         for number in range(sizes.rounds):
             plain = order_requests(of, "/api/orders", ids, seed=seed + 2 * number + 1)
+            await rate(port, plain, 1)
             without = await rate(port, plain, sizes.load_seconds)
             await _make(of)
             await segmentation.evaluate_requested(of.database, of.tenant)
+            await of.settle()
             kept = order_requests(of, "/api/orders", ids, seed=seed + 2 * number + 2)
             await rate(port, kept, 1)  # compiles the statements of the new segments
             live = await rate(port, kept, sizes.load_seconds)

@@ -1,5 +1,6 @@
 """Criteria as JSON and back, their schema, and what they mean."""
 
+import json
 import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ from app.domain.tenant import Tenant
 from app.repositories.analytics import Analytics
 from app.repositories.customer import Customer
 from tests.domain.criteria_samples import random_criteria
+from tests.domain.write_criteria_schema import FILE
 
 TENANT = Tenant(
     1, "kidz", "Kidz", "Asia/Jakarta", "IDR", Profile.from_document({"preset": "retail"})
@@ -217,3 +219,8 @@ def test_traits_say_how_members_are_kept() -> None:
     assert of({"orders": {"count": {"gte": 1}}}) == (False, False)
     assert of({"any": [{"tag": "x"}, {"events": {"within": "P1D"}}]}) == (False, True)
     assert traits(parse_criteria({"not": {"segment": "s"}}, TENANT)).segments == {"s"}
+
+
+def test_the_schema_in_the_manual_is_the_one_that_is_served() -> None:
+    # Write it anew with: python -m tests.domain.write_criteria_schema
+    assert json.loads(FILE.read_text()) == criteria_schema()
