@@ -12,6 +12,10 @@ Personal = TypeVar("Personal")
 
 #: A geohash of so many characters names a district, not a house.
 ROUGH_GEOHASH = 5
+
+#: A place that fewer customers share would tell who they are.
+SMALL_CELL = 5
+
 _PSEUDONYM_BYTES = 15
 
 #: No id may hold a control character, so what one kind of thing is hashed as, no other can be.

@@ -6,13 +6,21 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_sql, fetch_row
 from app.domain.errors import NotFound
+from app.domain.geometry import AFTER_GEOHASH, Box
 from app.repositories.page import page_size
-from app.repositories.tables import customer_analytics, customer_terms, customers, orders, stores
+from app.repositories.tables import (
+    customer_analytics,
+    customer_terms,
+    customers,
+    delivery_zones,
+    orders,
+    stores,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,8 @@ class Customer:
 class CustomerFilter:
     """Which customers to list; None filters nothing. `words` come from `domain.search.words`.
 
-    `store_id` is that of the home store; `buys_at_store_sk` a store where there is an order.
+    `store_id` is that of the home store; `buys_at_store_sk` a store where there is an order. `box`,
+    `zone_sk` and `geohash` are about the last known place; a customer without one is in none.
     """
 
     words: Collection[frozenset[str]] = ()
@@ -85,6 +94,10 @@ class CustomerFilter:
     churn_band: str | None = None
     store_id: str | None = None
     buys_at_store_sk: int | None = None
+    updated_since: datetime | None = None
+    box: Box | None = None
+    zone_sk: int | None = None
+    geohash: str | None = None
 
 
 _referrer = customers.alias("referrer")
@@ -150,28 +163,35 @@ async def list_page(
     """Up to `limit` customers with an `sk` beyond `after`, those recorded first in front."""
     statement = (
         _SELECT.where(customers.c.tenant_id == tenant_id, customers.c.sk > after)
-        .where(*_conditions(wanted))
+        .where(*conditions(tenant_id, wanted))
         .order_by(customers.c.sk)
         .limit(page_size(limit))
     )
     return [read_declared(row) for row in await connection.execute(statement)]
 
 
-def _conditions(wanted: CustomerFilter) -> list[ColumnElement[bool]]:
+def conditions(tenant_id: int, wanted: CustomerFilter) -> list[ColumnElement[bool]]:
+    """What holds for the wanted rows of `customers`, all of it together."""
     plain = {
         customers.c.customer_type: wanted.customer_type,
         customers.c.membership_tier: wanted.membership_tier,
         customers.c.status: wanted.status,
-        stores.c.id: wanted.store_id,
     }
     scored = {
         customer_analytics.c.rfm_segment: wanted.rfm_segment,
         customer_analytics.c.churn_band: wanted.churn_band,
     }
-    conditions = [column == value for column, value in plain.items() if value is not None]
+    found = [column == value for column, value in plain.items() if value is not None]
+    if wanted.store_id is not None:
+        found.append(
+            customers.c.home_store_sk
+            == select(stores.c.sk)
+            .where(stores.c.tenant_id == tenant_id, stores.c.id == wanted.store_id)
+            .scalar_subquery()
+        )
     scores = [column == value for column, value in scored.items() if value is not None]
     if scores:
-        conditions.append(
+        found.append(
             exists().where(
                 customer_analytics.c.tenant_id == customers.c.tenant_id,
                 customer_analytics.c.customer_sk == customers.c.sk,
@@ -179,15 +199,63 @@ def _conditions(wanted: CustomerFilter) -> list[ColumnElement[bool]]:
             )
         )
     if wanted.buys_at_store_sk is not None:
-        conditions.append(
+        found.append(
             exists().where(
                 orders.c.tenant_id == customers.c.tenant_id,
                 orders.c.customer_sk == customers.c.sk,
                 orders.c.store_sk == wanted.buys_at_store_sk,
             )
         )
-    conditions.extend(_has_term(spellings) for spellings in wanted.words)
-    return conditions
+    if wanted.updated_since is not None:
+        found.append(customers.c.updated_at >= wanted.updated_since)
+    found.extend(_places(tenant_id, wanted))
+    found.extend(_has_term(spellings) for spellings in wanted.words)
+    return found
+
+
+def _places(tenant_id: int, wanted: CustomerFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.box is not None:
+        found.append(or_(*(in_box(part) for part in wanted.box.parts())))
+    if wanted.zone_sk is not None:
+        found.append(in_area(area_of(tenant_id, wanted.zone_sk)))
+    if wanted.geohash is not None:
+        found.append(
+            and_(
+                customers.c.last_known_geohash >= wanted.geohash,
+                customers.c.last_known_geohash < wanted.geohash + AFTER_GEOHASH,
+            )
+        )
+    return found
+
+
+def in_box(box: Box) -> ColumnElement[bool]:
+    """Customers last known inside `box`, which does not cross the antimeridian."""
+    # The index rounds its boxes to single precision; the columns decide.
+    return and_(
+        customers.c.last_known_location.op("&&", is_comparison=True)(
+            func.ST_MakeEnvelope(box.west, box.south, box.east, box.north, 4326)
+        ),
+        customers.c.last_known_longitude.between(box.west, box.east),
+        customers.c.last_known_latitude.between(box.south, box.north),
+    )
+
+
+def in_area(area: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Customers last known inside `area`, a geometry on the map, or on its edge."""
+    location = customers.c.last_known_location
+    return and_(
+        location.op("&&", is_comparison=True)(area), func.ST_Covers(area, location, type_=Boolean)
+    )
+
+
+def area_of(tenant_id: int, zone_sk: int) -> ColumnElement[Any]:
+    """The area of a zone, read once a statement."""
+    return (
+        select(delivery_zones.c.area)
+        .where(delivery_zones.c.tenant_id == tenant_id, delivery_zones.c.sk == zone_sk)
+        .scalar_subquery()
+    )
 
 
 def _has_term(spellings: Collection[str]) -> ColumnElement[bool]:

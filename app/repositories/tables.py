@@ -4,7 +4,7 @@ Columns that the database computes itself (`counted`, `net_amount`, the local we
 geohashes) are declared as fetched: they are read here and never written.
 """
 
-from geoalchemy2 import Geometry
+from geoalchemy2 import Geography, Geometry
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -43,6 +43,10 @@ NOW = text("now()")
 def _geometry(kind: str) -> TypeEngine[object]:
     # Spatial indexes are declared one by one, so that the migration stays their only maker.
     return Geometry(kind, srid=4326, spatial_index=False)
+
+
+def _geography(kind: str) -> TypeEngine[object]:
+    return Geography(kind, srid=4326, spatial_index=False)
 
 
 def _tenant() -> Column[int]:
@@ -92,6 +96,8 @@ tenants = Table(
             " '-', ''), 'hex')"
         ),
     ),
+    Column("location_retention_days", Integer, server_default=text("730")),
+    Column("event_retention_days", Integer, server_default=text("730")),
 )
 
 api_keys = Table(
@@ -136,9 +142,23 @@ stores = Table(
     Column("city", Text),
     Column("location", _geometry("POINT")),
     *_timestamps(),
+    Column("geography", _geography("POINT"), Computed("location::geography", persisted=True)),
     PrimaryKeyConstraint("tenant_id", "sk"),
     UniqueConstraint("tenant_id", "id"),
-    Index("stores_location_idx", "location", postgresql_using="gist"),
+    Index(
+        "stores_location_idx",
+        "tenant_id",
+        "location",
+        postgresql_using="gist",
+        postgresql_where=text("location IS NOT NULL"),
+    ),
+    Index(
+        "stores_geography_idx",
+        "tenant_id",
+        "geography",
+        postgresql_using="gist",
+        postgresql_where=text("geography IS NOT NULL"),
+    ),
 )
 
 delivery_zones = Table(
@@ -151,10 +171,12 @@ delivery_zones = Table(
     Column("store_sk", BigInteger),
     Column("area", _geometry("MULTIPOLYGON"), nullable=False),
     *_timestamps(),
+    Column("description", Text),
+    Column("properties", JSONB, nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("tenant_id", "sk"),
     UniqueConstraint("tenant_id", "id"),
     _belongs_to("stores", "store_sk"),
-    Index("delivery_zones_area_idx", "area", postgresql_using="gist"),
+    Index("delivery_zones_area_idx", "tenant_id", "area", postgresql_using="gist"),
 )
 
 customers = Table(
@@ -183,7 +205,7 @@ customers = Table(
     Column("last_known_longitude", Double),
     Column(
         "last_known_geohash",
-        Text,
+        Text(collation="C"),
         Computed(
             "st_geohash(st_setsrid(st_makepoint(last_known_longitude, last_known_latitude),"
             " 4326), 9)",
@@ -217,6 +239,22 @@ customers = Table(
     *_timestamps(),
     Column("created_by", Text),
     Column("updated_by", Text),
+    Column(
+        "last_known_location",
+        _geometry("POINT"),
+        Computed(
+            "st_setsrid(st_makepoint(last_known_longitude, last_known_latitude), 4326)",
+            persisted=True,
+        ),
+    ),
+    Column(
+        "last_known_geography",
+        _geography("POINT"),
+        Computed(
+            "st_setsrid(st_makepoint(last_known_longitude, last_known_latitude), 4326)::geography",
+            persisted=True,
+        ),
+    ),
     PrimaryKeyConstraint("tenant_id", "sk"),
     UniqueConstraint("tenant_id", "id"),
     _belongs_to("stores", "home_store_sk"),
@@ -240,6 +278,27 @@ customers = Table(
         "home_store_sk",
         "sk",
         postgresql_where=text("home_store_sk IS NOT NULL"),
+    ),
+    Index(
+        "customers_location_idx",
+        "tenant_id",
+        "last_known_location",
+        postgresql_using="gist",
+        postgresql_where=text("last_known_location IS NOT NULL"),
+    ),
+    Index(
+        "customers_geography_idx",
+        "tenant_id",
+        "last_known_geography",
+        postgresql_using="gist",
+        postgresql_where=text("last_known_geography IS NOT NULL"),
+    ),
+    Index(
+        "customers_geohash_idx",
+        "tenant_id",
+        "last_known_geohash",
+        "sk",
+        postgresql_where=text("last_known_geohash IS NOT NULL"),
     ),
 )
 
@@ -272,7 +331,13 @@ addresses = Table(
     UniqueConstraint("tenant_id", "id"),
     _belongs_to("customers", "customer_sk"),
     Index("addresses_customer_idx", "tenant_id", "customer_sk"),
-    Index("addresses_location_idx", "location", postgresql_using="gist"),
+    Index(
+        "addresses_location_idx",
+        "tenant_id",
+        "location",
+        postgresql_using="gist",
+        postgresql_where=text("location IS NOT NULL"),
+    ),
 )
 
 orders = Table(
@@ -424,10 +489,24 @@ location_history = Table(
     Column("visit_notes", Text),
     Column("photo_url", Text),
     Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    Column("flags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("tenant_id", "captured_at", "id"),
     _belongs_to("customers", "customer_sk"),
     Index("location_history_customer_idx", "tenant_id", "customer_sk", "captured_at"),
-    Index("location_history_location_idx", "location", postgresql_using="gist"),
+    Index(
+        "location_history_device_idx",
+        "tenant_id",
+        "device_id",
+        "captured_at",
+        postgresql_where=text("device_id IS NOT NULL"),
+    ),
+    Index(
+        "location_history_captured_by_idx",
+        "tenant_id",
+        "captured_by",
+        "captured_at",
+        postgresql_where=text("captured_by IS NOT NULL"),
+    ),
     postgresql_partition_by="RANGE (captured_at)",
 )
 
@@ -452,6 +531,18 @@ behavior_events = Table(
     _belongs_to("customers", "customer_sk"),
     Index("behavior_events_customer_idx", "tenant_id", "customer_sk", "occurred_at"),
     postgresql_partition_by="RANGE (occurred_at)",
+)
+
+#: What clients sent under ids of their own, captures and events, so that it is taken once.
+received_ids = Table(
+    "received_ids",
+    metadata,
+    _customers_tenant(),
+    Column("kind", Text, nullable=False),
+    Column("digest", Uuid, nullable=False),
+    Column("received_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "kind", "digest"),
+    Index("received_ids_received_at_idx", "received_at", postgresql_using="brin"),
 )
 
 customer_analytics = Table(
