@@ -101,9 +101,9 @@ def is_in_force(
 ) -> bool:
     """Whether a consent holds at `now`."""
     return (
-        given_at <= now and (expires_at is None or now < expires_at) and (
-            ended_at is None or now < ended_at
-        )
+        given_at <= now
+        and (expires_at is None or now < expires_at)
+        and (ended_at is None or now < ended_at)
     )
 
 
@@ -211,7 +211,8 @@ def check_rules(rules: Rules) -> None:
         raise InvalidInput("margin", "must lie between 0 and 20")
     if not 1 <= rules.retention_days <= LONGEST_RETENTION_DAYS:
         raise InvalidInput(
-            "retentionDays", f"must lie between 1 and {LONGEST_RETENTION_DAYS}, which is three years"
+            "retentionDays",
+            f"must lie between 1 and {LONGEST_RETENTION_DAYS}, which is three years",
         )
     if rules.emotions_on and not rules.attributes_on:
         raise InvalidInput("emotionsOn", "needs attributesOn")
