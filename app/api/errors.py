@@ -26,6 +26,7 @@ from app.domain.errors import (
 )
 from app.domain.face import AttributesOff, ConsentRequired, EmotionsOff, SeveralFaces
 from app.gateways.face import (
+    FaceError,
     FaceLimitReached,
     FaceMismatch,
     FaceProviderFailed,
@@ -37,7 +38,12 @@ from app.gateways.face import (
     UnreadablePhoto,
     UnusablePhoto,
 )
-from app.gateways.object_store import ObjectStoreFailed, ObjectStoreUnavailable
+from app.gateways.object_store import (
+    ObjectStoreError,
+    ObjectStoreFailed,
+    ObjectStoreUnavailable,
+    PhotoNotFound,
+)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -139,6 +145,9 @@ KINDS: Mapping[type[Exception], Kind] = {
     KeyInUse: Kind(409, "idempotency-key-in-use", "The first request is still in progress"),
     DatabaseUnavailableError: Kind(503, "database-unavailable", "The database cannot be reached"),
     StatementTimeoutError: Kind(504, "statement-timeout", "The database took too long"),
+    FaceError: Kind(502, "face_error", "Face recognition failed"),
+    ObjectStoreError: Kind(502, "photo_store_error", "The photo store failed"),
+    PhotoNotFound: Kind(404, "photo_not_found", "There is no such photo"),
     ConsentRequired: Kind(403, "consent_required", "The customer has not agreed to this"),
     NoFace: Kind(422, "no_face", "There is no usable face in the photo"),
     SeveralFaces: Kind(422, "several_faces", "There are several faces in the photo"),
