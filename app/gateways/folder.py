@@ -33,7 +33,7 @@ _THREADS = 8
 _PAGE = 1000
 # No key has a part that begins with a dot, so what does is never listed.
 _TEMPORARY = ".writing-"
-_SECRET = ".link-secret"
+_SECRET_FILE = ".link-secret"  # noqa: S105 -- where it is kept
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -167,7 +167,7 @@ def _keys(root: Path, prefix: str) -> list[str]:
 
 def _shared_secret(root: Path) -> bytes:
     """The folder's own secret. Of several processes that make one, the first one's is kept."""
-    path = root / _SECRET
+    path = root / _SECRET_FILE
     if not path.exists():
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = root / f"{_TEMPORARY}{secrets.token_hex(8)}"

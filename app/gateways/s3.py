@@ -172,7 +172,7 @@ def _encryption(settings: Settings) -> dict[str, str]:
     """What each upload says about encryption at rest."""
     if settings.s3_encryption == "none":
         return {}
-    asked = {"ServerSideEncryption": settings.s3_encryption}
+    asked: dict[str, str] = {"ServerSideEncryption": settings.s3_encryption}
     if settings.s3_encryption == "aws:kms" and settings.s3_kms_key_id:
         asked["SSEKMSKeyId"] = settings.s3_kms_key_id
     return asked
