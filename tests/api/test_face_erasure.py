@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from app.database import Database
 from app.domain.tenant import Tenant
+from app.gateways.face import IndexedFace
 from app.repositories import face_erasure as erasures
 from app.services import face_enrolment, face_erasure
 from app.services.face_backend import FaceBackend, prepare_collections
@@ -226,7 +227,7 @@ async def test_a_face_stored_while_its_person_is_forgotten_goes_too(
 
     async def overtaken(
         enrolment: face_enrolment._Enrolment,
-    ) -> tuple[face_enrolment.IndexedFace, str]:
+    ) -> tuple[IndexedFace, str]:
         stored = await whole(enrolment)
         await client.delete("/api/face/customers/cus-1")
         return stored
