@@ -66,8 +66,8 @@ FACES_PER_DELETION = 4096
 _FACES_PER_PAGE = 1000
 _USERS_PER_PAGE = 500
 
-#: Waiting calls for each thread, beyond which another one is refused at once.
-_QUEUE_PER_THREAD = 4
+#: Calls for each thread, under way or waiting, beyond which another one is refused at once.
+_CALLS_PER_THREAD = 5
 
 _SEARCH, _DETECT, _CHANGE = "search", "detect", "change"
 #: Which budget a call is paid from.
@@ -120,6 +120,9 @@ _NOT_ALLOWED = frozenset(
 )
 #: Operations that need a face in the image and refuse it by InvalidParameterException otherwise.
 _FACE_NEEDED = frozenset({"search_users_by_image", "compare_faces"})
+#: Operations that the service model gives an answer without members.
+_WORDLESS = frozenset({"create_user", "delete_user"})
+_MEDIA_TYPE = "application/x-amz-json"
 _MISSING = "ResourceNotFoundException"
 _EXISTS = "ResourceAlreadyExistsException"
 _CONFLICT = "ConflictException"
@@ -158,7 +161,8 @@ class Rekognition:
             ),
         )
         self._threads = CapacityLimiter(settings.rekognition_connections)
-        self._most_waiting = settings.rekognition_connections * _QUEUE_PER_THREAD
+        self._most_calls = settings.rekognition_connections * _CALLS_PER_THREAD
+        self._calls = 0
         self._budgets = {
             family: SharedBudget(
                 rate,
@@ -269,7 +273,8 @@ class Rekognition:
         }
         if "LOW_MATCH_CONFIDENCE" in refusals:
             raise FaceMismatch
-        if refusals:
+        joined = {each["FaceId"] for each in answer.get("AssociatedFaces", ())}
+        if not joined.issuperset(face_ids):
             log.error("faces were not joined to a user of %s: %s", collection_id, sorted(refusals))
             raise FaceProviderFailed
 
@@ -364,11 +369,13 @@ class Rekognition:
                 "delete_faces", tenant_id, CollectionId=collection_id, FaceIds=some
             )
             with _as_modelled("delete_faces"):
-                held |= {
-                    each["FaceId"]: each.get("UserId")
-                    for each in answer.get("UnsuccessfulFaceDeletions", ())
-                    if "FACE_NOT_FOUND" not in each.get("Reasons", ())
-                }
+                gone = set(answer.get("DeletedFaces", ()))
+                users = {}
+                for each in answer.get("UnsuccessfulFaceDeletions", ()):
+                    users[each["FaceId"]] = each.get("UserId")
+                    if "FACE_NOT_FOUND" in each.get("Reasons", ()):
+                        gone.add(each["FaceId"])
+            held |= {face_id: users.get(face_id) for face_id in some if face_id not in gone}
         return held
 
     async def list_faces(
@@ -410,7 +417,7 @@ class Rekognition:
         await self._unless(_MISSING, "delete_collection", tenant_id, CollectionId=collection_id)
 
     async def _unless(
-        self, expected: str, operation: str, tenant_id: int, **request: Any
+        self, expected: str | None, operation: str, tenant_id: int, **request: Any
     ) -> Answer | None:
         """The answer to a request; None where it is refused by the name `expected`."""
         try:
@@ -428,29 +435,42 @@ class Rekognition:
 
     async def _asked(self, operation: str, tenant_id: int, **request: Any) -> Answer:
         """The answer to a request."""
-        answer = await self._unless("", operation, tenant_id, **request)
+        answer = await self._unless(None, operation, tenant_id, **request)
         assert answer is not None
         return answer
 
     async def _sent(self, operation: str, tenant_id: int, request: dict[str, Any]) -> Answer:
         """One call, when it is its turn; raises boto3's errors and those of the interface."""
         self._refuse_for(self._breaker.refuses())
-        if self._threads.statistics().tasks_waiting >= self._most_waiting:
+        if self._calls >= self._most_calls:
             raise FaceProviderUnavailable(1)
-        await self._turn(_BUDGETS[operation], tenant_id)
+        self._calls += 1
+        try:
+            await self._turn(_BUDGETS[operation], tenant_id)
+            return await self._sent_now(operation, request)
+        finally:
+            self._calls -= 1
+
+    async def _sent_now(self, operation: str, request: dict[str, Any]) -> Answer:
+        """One call, of which the circuit breaker learns how it went."""
         self._refuse_for(self._breaker.begin())
         tell = self._breaker.gave_up
         try:
             answer: Answer = await to_thread.run_sync(
                 partial(getattr(self._client, operation), **request), limiter=self._threads
             )
-            tell = self._breaker.succeeded
+            tell = (
+                self._breaker.succeeded if _is_answer(operation, answer) else self._breaker.failed
+            )
         except (ClientError, BotoCoreError) as error:
             unwell = _refusal(operation, error).of_service
             tell = self._breaker.failed if unwell else self._breaker.succeeded
             raise
         finally:
             self._told(tell)
+        if not _is_answer(operation, answer):
+            log.error("Rekognition, %s: an answer that cannot be read", operation)
+            raise FaceProviderFailed
         return answer
 
     async def _turn(self, family: str, tenant_id: int) -> None:
@@ -527,6 +547,17 @@ def _named_refusal(operation: str, error: ClientError) -> _Refusal:
         return _Refusal(code, by_caller, of_service=False)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     return _Refusal(code, FaceProviderFailed(), of_service=status >= 500, alert=True)
+
+
+def _is_answer(operation: str, answer: Answer) -> bool:
+    """Whether it is Amazon that answered: boto3 takes the error page of a proxy for an answer
+    without members.
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    members = answer.keys() - {"ResponseMetadata"}
+    return headers.get("content-type", "").startswith(_MEDIA_TYPE) and (
+        bool(members) or operation in _WORDLESS
+    )
 
 
 @contextmanager

@@ -214,15 +214,9 @@ class Rekognition:
         """Status and document of an error by its name."""
         model = self._operation_model(operation)
         assert model is not None
-        shape = next((each for each in model.error_shapes if each.name == name), None)
-        if shape is None and name not in COMMON_FAULTS:
+        if name not in {each.name for each in model.error_shapes} | set(COMMON_FAULTS):
             self.violations.append(f"{operation} answers {name}, which the model does not have")
-        document = _error(name, message)
-        if shape is not None:
-            told = {"Message": document["message"]}
-            self.violations += [f"{operation} {name} {each}" for each in violations(shape, told)]
-            document = {"__type": name, **told}
-        return COMMON_FAULTS.get(name, _STATUS.get(name, 400)), document
+        return COMMON_FAULTS.get(name, _STATUS.get(name, 400)), _error(name, message)
 
     def _operation_model(self, operation: str) -> OperationModel | None:
         if operation not in self._operations:
@@ -613,7 +607,7 @@ def _arn(collection_id: str) -> str:
 
 
 def _error(name: str, message: str) -> Document:
-    return {"__type": name, "message": message}
+    return {"__type": name, "Message": message}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -723,7 +717,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = text.encode()
         with suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            kind = "text/html" if isinstance(document, str) else "application/x-amz-json-1.1"
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
             self.end_headers()
