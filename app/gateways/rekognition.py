@@ -468,7 +468,7 @@ class Rekognition:
             raise
         finally:
             self._told(tell)
-        if not _is_answer(operation, answer):
+        if not understood:
             log.error("Rekognition, %s: an answer that cannot be read", operation)
             raise FaceProviderFailed
         return answer
