@@ -459,9 +459,8 @@ class Rekognition:
             answer: Answer = await to_thread.run_sync(
                 partial(getattr(self._client, operation), **request), limiter=self._threads
             )
-            tell = (
-                self._breaker.succeeded if _is_answer(operation, answer) else self._breaker.failed
-            )
+            understood = _is_answer(operation, answer)
+            tell = self._breaker.succeeded if understood else self._breaker.failed
         except (ClientError, BotoCoreError) as error:
             unwell = _refusal(operation, error).of_service
             tell = self._breaker.failed if unwell else self._breaker.succeeded

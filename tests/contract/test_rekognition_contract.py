@@ -35,7 +35,7 @@ async def amazon() -> AsyncIterator[FaceProvider]:
     region = os.environ.get("BPS_TEST_AWS_REGION", "ap-southeast-1")
     provider = face_provider(
         Settings(
-            _env_file=None,  # type: ignore[call-arg]
+            _env_file=None,
             face_provider="rekognition",
             rekognition_region=region,
             rekognition_rate_wait_seconds=10,
@@ -55,16 +55,17 @@ async def collection(amazon: FaceProvider) -> AsyncIterator[str]:
     await amazon.delete_collection(collection_id, tenant_id=1)
 
 
+def _read(folder: str, name: str) -> bytes:
+    return Path(folder, f"{name}.jpg").read_bytes()
+
+
 @pytest.fixture
 async def photos() -> dict[str, bytes]:
     """The real photos by name."""
     folder = os.environ.get("BPS_TEST_AWS_FACES")
     if not folder:
         pytest.skip("BPS_TEST_AWS_FACES names no folder of photos")
-    return {
-        name: (await prepare_photo(Path(folder, f"{name}.jpg").read_bytes())).data
-        for name in ("a1", "a2", "b1")
-    }
+    return {name: (await prepare_photo(_read(folder, name))).data for name in ("a1", "a2", "b1")}
 
 
 async def test_what_needs_no_face(amazon: FaceProvider, collection: str) -> None:

@@ -45,7 +45,7 @@ def moto_endpoint() -> Iterator[str]:
 def s3_settings(endpoint: str, **more: Any) -> Settings:
     """Settings of a store at the endpoint."""
     return Settings(
-        _env_file=None,  # type: ignore[call-arg]
+        _env_file=None,
         **{
             "object_store": "s3",
             "s3_bucket": BUCKET,
@@ -243,7 +243,7 @@ async def test_an_object_is_whole_or_not_there(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(folder_module.os, "fsync", full)
+        broken.setattr("os.fsync", full)
         with pytest.raises(ObjectStoreFailed):
             await folder.put(KEY, b"new", "image/jpeg")
     assert await folder.get(KEY) == b"old"
@@ -306,9 +306,9 @@ async def test_a_secret_of_the_settings_holds_across_machines(tmp_path: Path) ->
     def made(name: str) -> ObjectStore:
         return object_store(
             Settings(
-                _env_file=None,  # type: ignore[call-arg]
+                _env_file=None,
                 photo_dir=tmp_path / name,
-                photo_link_secret="s" * 32,  # type: ignore[arg-type]
+                photo_link_secret="s" * 32,
             )
         )
 

@@ -1,4 +1,4 @@
-"""The stand-in itself: it refuses what Rekognition would refuse, and starts from the command line."""
+"""The stand-in itself: it refuses what Rekognition would, and starts from the command line."""
 
 import base64
 import json
