@@ -459,16 +459,15 @@ class Rekognition:
             answer: Answer = await to_thread.run_sync(
                 partial(getattr(self._client, operation), **request), limiter=self._threads
             )
-            tell = (
-                self._breaker.succeeded if _is_answer(operation, answer) else self._breaker.failed
-            )
+            understood = _is_answer(operation, answer)
+            tell = self._breaker.succeeded if understood else self._breaker.failed
         except (ClientError, BotoCoreError) as error:
             unwell = _refusal(operation, error).of_service
             tell = self._breaker.failed if unwell else self._breaker.succeeded
             raise
         finally:
             self._told(tell)
-        if not _is_answer(operation, answer):
+        if not understood:
             log.error("Rekognition, %s: an answer that cannot be read", operation)
             raise FaceProviderFailed
         return answer

@@ -56,7 +56,7 @@ async def connect(amazon: standin.Rekognition) -> AsyncIterator[Connect]:
         endpoint = stack.enter_context(standin.serving(amazon))
 
         def connected(*, clock: Callable[[], float] | None = None, **settings: Any) -> Rekognition:
-            given = {
+            given: dict[str, Any] = {
                 "face_provider": "rekognition",
                 "rekognition_endpoint_url": endpoint,
                 "rekognition_region": "ap-southeast-1",
@@ -66,7 +66,7 @@ async def connect(amazon: standin.Rekognition) -> AsyncIterator[Connect]:
                 "rekognition_change_rate": 1000,
                 "rekognition_failures_to_open": 1000,
             } | settings
-            own = Settings(_env_file=None, **given)  # type: ignore[call-arg]
+            own = Settings(_env_file=None, **given)
             provider = Rekognition(own, clock=clock) if clock else Rekognition(own)
             stack.push_async_callback(provider.close)
             return provider

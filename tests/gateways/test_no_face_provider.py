@@ -30,7 +30,7 @@ METHODS = [
 
 @pytest.mark.parametrize("name", METHODS)
 async def test_every_call_is_refused(name: str) -> None:
-    provider = face_provider(Settings(_env_file=None, face_provider="none"))  # type: ignore[call-arg]
+    provider = face_provider(Settings(_env_file=None, face_provider="none"))
     assert provider.name == "none"
     method = getattr(provider, name)
     given = {each: ARGUMENTS[each] for each in inspect.signature(method).parameters}
