@@ -31,6 +31,7 @@ from app.api import (
     movement,
     openapi,
     order,
+    place_export,
     population,
     privacy,
     referral,
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         admin,
         sanity,
+        place_export,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.
