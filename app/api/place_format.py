@@ -1,6 +1,7 @@
 """The formats in which places are exported: what stands between the values of a row."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,6 +10,9 @@ from app.api.export_stream import Sink
 from app.domain.privacy import Disclosure
 from app.repositories.place_export import PlaceExport, Values
 from app.services.geoparquet import ROW_GROUP_BYTES, GeoParquetFile
+
+#: One thread for all files: each further one would keep memory of its own for the next.
+_ENCODER = ThreadPoolExecutor(1, "geoparquet")
 
 
 class PlaceFormat(StrEnum):
@@ -110,13 +114,17 @@ class GeoParquetPlaceFile(PlaceFile):
         """Write the last row group and what the file says of itself."""
         if self._gathered:
             await self._write_gathered()
-        await self._sink(await asyncio.to_thread(self._file.finish))
+        await self._sink(
+            await asyncio.get_running_loop().run_in_executor(_ENCODER, self._file.finish)
+        )
 
     async def _write_gathered(self) -> None:
         rows = b"".join(self._gathered)
         self._gathered.clear()
         self._size = 0
-        await self._sink(await asyncio.to_thread(self._file.add, rows))
+        await self._sink(
+            await asyncio.get_running_loop().run_in_executor(_ENCODER, self._file.add, rows)
+        )
 
 
 def open_place_file(
