@@ -167,6 +167,8 @@ ADDRESSES = PlaceExport(
     ),
 )
 
+Rows = Select[*tuple[Any, ...]]
+
 #: Takes the values of whole rows, one after the other in one list.
 Receive = Callable[[list[bytes]], Awaitable[None]]
 
@@ -177,8 +179,8 @@ async def stream_places(
     export: PlaceExport,
     wanted: CustomerFilter,
     values: Values,
-    receive: Receive,
     *,
+    receive: Receive,
     anonymous: bool,
 ) -> None:
     """Hand the wanted rows to `receive`, some at a time, as fast as it takes them.
@@ -211,9 +213,7 @@ async def stream_places(
     )
 
 
-def _exact(
-    tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values
-) -> Select[Any]:
+def _exact(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values) -> Rows:
     place = [export.longitude, export.latitude]
     return (
         _select(place, export.columns, values, tenant)
@@ -229,9 +229,7 @@ def _exact(
     )
 
 
-def _anonymous(
-    tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values
-) -> Select[Any]:
+def _anonymous(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values) -> Rows:
     cell = export.cell.label("cell")
     living = (
         select(cell)
@@ -259,9 +257,7 @@ def _anonymous(
     return _told(tenant, export, values, districts, found)
 
 
-def _told(
-    tenant: Tenant, export: PlaceExport, values: Values, districts: CTE, found: CTE
-) -> Select[Any]:
+def _told(tenant: Tenant, export: PlaceExport, values: Values, districts: CTE, found: CTE) -> Rows:
     """The found rows at the centres of the districts in which enough of them live."""
     enough = (
         select(found.c.cell)
@@ -346,34 +342,35 @@ def _in_cell(export: PlaceExport, geohash: str | None) -> list[ColumnElement[boo
 
 def _select(
     place: Sequence[str], columns: Sequence[Column], values: Values, tenant: Tenant
-) -> Select[Any]:
+) -> Rows:
     unit = Decimal(1).scaleb(-decimals(tenant.currency))
     texts = [*place, *(_written(column, values, unit) for column in columns)]
     return select(*(literal_column(text) for text in texts))
 
 
 def _written(column: Column, values: Values, unit: Decimal) -> str:
-    sql, kind = column.sql, column.kind
-    if kind is Kind.MONEY:
-        return f"{sql} * {unit:f}"
-    if kind is Kind.BOOLEAN:
-        return f"CASE WHEN {sql} THEN 'true' WHEN NOT {sql} THEN 'false' END"
-    if kind in (Kind.NUMBER, Kind.BARE):
-        return sql
-    if kind is Kind.INSTANT:
-        # The session's zone is UTC.
-        instant = f"left(to_json({sql})::text, -7) || 'Z\"'"
-        return instant if values is Values.JSON else f"replace({instant}, '\"', '')"
-    if kind is Kind.CODE:
-        return f"""'"' || {sql} || '"'"""
-    if values is Values.JSON:
-        return f"to_json({sql})"
-    quoted = f"""'"' || replace(replace({sql}, '"', '""'), {_literal(_BETWEEN)}, '')"""
-    if values is Values.SPREADSHEET:
-        harmless = ", ".join(map(_literal, FORMULA_STARTS))
-        guard = f"CASE WHEN left({sql}, 1) IN ({harmless}) THEN '\"''' ELSE '\"' END"
-        quoted = quoted.replace("'\"'", guard, 1)
-    return f"""{quoted} || '"'"""
+    """The value of a column as it stands in the file, and NULL where it is null."""
+    sql = column.sql
+    # The session's zone is UTC: what is cut off an instant is +00:00 and the quote.
+    instant = f"left(to_json({sql})::text, -7)"
+    json = values is Values.JSON
+    return {
+        Kind.TEXT: f"to_json({sql})" if json else _quoted(sql, values),
+        Kind.CODE: f"""'"' || {sql} || '"'""",
+        Kind.BARE: sql,
+        Kind.MONEY: f"{sql} * {unit:f}",
+        Kind.NUMBER: sql,
+        Kind.BOOLEAN: f"CASE WHEN {sql} THEN 'true' WHEN NOT {sql} THEN 'false' END",
+        Kind.INSTANT: f"""{instant} || 'Z"'""" if json else f"substr({instant}, 2) || 'Z'",
+    }[column.kind]
+
+
+def _quoted(sql: str, values: Values) -> str:
+    text = f"""replace(replace({sql}, '"', '""'), {_literal(_BETWEEN)}, '') || '"'"""
+    if values is Values.CSV:
+        return f"""'"' || {text}"""
+    starts = ", ".join(map(_literal, FORMULA_STARTS))
+    return f"""CASE WHEN left({sql}, 1) IN ({starts}) THEN '"''' ELSE '"' END || {text}"""
 
 
 def _literal(text: str) -> str:
@@ -398,7 +395,7 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
     return _ESCAPES.get(escape[1], escape[1])
 
 
-def _plain_sql(statement: Select[Any]) -> tuple[str, list[Any]]:
+def _plain_sql(statement: Rows) -> tuple[str, list[Any]]:
     """`statement` for the driver, with `$1`… for the arguments that come with it."""
     compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
     return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]

@@ -12,9 +12,6 @@ from pyarrow import csv, parquet
 from app.domain.money import decimals
 from app.repositories.place_export import Column, Kind
 
-#: A row group is what a reader takes in at once, and what is held here before it is written.
-ROW_GROUP_BYTES = 2 * 1024 * 1024
-
 #: A point in well-known binary: little-endian, kind 1, longitude, latitude.
 _POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("x", "<f8"), ("y", "<f8")])
 

@@ -1,8 +1,8 @@
 """GeoJSON of every customer over HTTP, against `COPY (SELECT …) TO STDOUT` of the same columns.
 
 The copy is of plain columns, which is less work than any text that could be built from them, and
-its bytes are thrown away by the process that reads them. The peak of the server's memory is what the
-kernel remembers of it.
+its bytes are thrown away by the process that reads them. The peak of the server's memory is what
+the kernel remembers of it.
 """
 
 import asyncio
