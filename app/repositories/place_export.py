@@ -97,12 +97,11 @@ class PlaceExport:
         return any(column.kind is Kind.MONEY for column in self.columns)
 
 
+# Under a name of its own: filters by score look into the table once more.
+_scores = customer_analytics.alias("scores")
 _SCORED = customers.outerjoin(
-    customer_analytics,
-    and_(
-        customer_analytics.c.tenant_id == customers.c.tenant_id,
-        customer_analytics.c.customer_sk == customers.c.sk,
-    ),
+    _scores,
+    and_(_scores.c.tenant_id == customers.c.tenant_id, _scores.c.customer_sk == customers.c.sk),
 )
 _GEOHASH = Column("geohash", Kind.CODE, "")
 
@@ -119,12 +118,12 @@ CUSTOMERS = PlaceExport(
         Column("code", Kind.TEXT, "customers.code", personal=True),
         Column("name", Kind.TEXT, "customers.name", personal=True),
         Column("customerType", Kind.CODE, "customers.customer_type"),
-        Column("totalSpent", Kind.MONEY, "customer_analytics.revenue"),
+        Column("totalSpent", Kind.MONEY, "scores.revenue"),
         replace(_GEOHASH, sql=f"left(customers.last_known_geohash, {DEFAULT_PRECISION})"),
-        Column("rfmSegment", Kind.TEXT, "customer_analytics.rfm_segment"),
-        Column("churnBand", Kind.CODE, "customer_analytics.churn_band"),
-        Column("churnScore", Kind.NUMBER, "customer_analytics.churn_score"),
-        Column("clv", Kind.MONEY, "customer_analytics.clv"),
+        Column("rfmSegment", Kind.TEXT, "scores.rfm_segment"),
+        Column("churnBand", Kind.CODE, "scores.churn_band"),
+        Column("churnScore", Kind.NUMBER, "scores.churn_score"),
+        Column("clv", Kind.MONEY, "scores.clv"),
         Column("membershipTier", Kind.CODE, "customers.membership_tier"),
         Column("status", Kind.CODE, "customers.status"),
         Column(
@@ -161,8 +160,8 @@ ADDRESSES = PlaceExport(
         Column("postalCode", Kind.TEXT, "addresses.postal_code", personal=True),
         Column("isPrimary", Kind.BOOLEAN, "addresses.is_primary"),
         replace(_GEOHASH, sql=f"ST_GeoHash(addresses.location, {DEFAULT_PRECISION})"),
-        Column("rfmSegment", Kind.TEXT, "customer_analytics.rfm_segment"),
-        Column("churnBand", Kind.CODE, "customer_analytics.churn_band"),
+        Column("rfmSegment", Kind.TEXT, "scores.rfm_segment"),
+        Column("churnBand", Kind.CODE, "scores.churn_band"),
         Column("updatedAt", Kind.INSTANT, "addresses.updated_at"),
     ),
 )
@@ -193,8 +192,7 @@ async def stream_places(
     chooses. A district in which fewer than five customers live, or fewer than five of the wanted
     ones, is left out. Identities are handed over bare, for the caller to replace them.
     """
-    chosen = _anonymous if anonymous else _exact
-    statement, arguments = _plain_sql(chosen(tenant, export, wanted, values))
+    statement, arguments = statement_of(tenant, export, wanted, values, anonymous=anonymous)
     driver = driver_of(connection)
     # The copy is one statement, which lasts as long as the client takes to read it.
     await driver.execute("SELECT set_config('statement_timeout', '0', true)")
@@ -211,6 +209,21 @@ async def stream_places(
         null="null" if values is Values.JSON else "",
         encoding="utf-8",
     )
+
+
+def statement_of(
+    tenant: Tenant,
+    export: PlaceExport,
+    wanted: CustomerFilter,
+    values: Values,
+    *,
+    anonymous: bool,
+) -> tuple[str, list[Any]]:
+    """What `stream_places` copies: SQL for the driver, and what its `$1`… stand for."""
+    chosen = _anonymous if anonymous else _exact
+    statement = chosen(tenant, export, wanted, values)
+    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
 
 
 def _exact(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values) -> Rows:
@@ -393,9 +406,3 @@ def _split(rows: bytes) -> list[bytes]:
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
     return _ESCAPES.get(escape[1], escape[1])
-
-
-def _plain_sql(statement: Rows) -> tuple[str, list[Any]]:
-    """`statement` for the driver, with `$1`… for the arguments that come with it."""
-    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
