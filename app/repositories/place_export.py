@@ -265,7 +265,6 @@ def _anonymous(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, valu
         .where(export.table.c.tenant_id == tenant.id, export.location.is_not(None))
         .where(*_conditions(tenant, export, wanted))
         .cte("found")
-        .prefix_with("MATERIALIZED")
     )
     return _told(tenant, export, values, districts, found)
 
