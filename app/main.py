@@ -33,6 +33,7 @@ from app.api import (
     movement,
     openapi,
     order,
+    place_export,
     population,
     privacy,
     referral,
@@ -128,6 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         face,
         admin,
         sanity,
+        place_export,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.
