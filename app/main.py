@@ -17,6 +17,7 @@ from app.api import (
     admin,
     analytics,
     churn,
+    cluster,
     clv,
     contact,
     customer,
@@ -29,6 +30,7 @@ from app.api import (
     insight,
     journey,
     movement,
+    nearby,
     openapi,
     order,
     population,
@@ -117,6 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         admin,
         sanity,
+        nearby,
+        cluster,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

@@ -35,8 +35,8 @@ _BITS = 21
 _REACH = range(-2, 3)
 
 #: Where neighbours can be, seen from a cube, the nearest cubes first.
-_AROUND = sorted(
-    (step for step in itertools.product(_REACH, repeat=3) if any(step)),
+_AROUND: list[tuple[int, int, int]] = sorted(
+    (step for step in itertools.product(_REACH, _REACH, _REACH) if any(step)),
     key=lambda step: sum(max(abs(each) - 1, 0) ** 2 for each in step),
 )
 
@@ -143,61 +143,57 @@ def _core(cubes: _Cubes, minimum: int) -> Flags:
     return enough
 
 
+class _CorePlaces:
+    """The core places in the order of their cubes: those of cube c begin at `starts[c]`."""
+
+    def __init__(self, cubes: _Cubes, core: Flags) -> None:
+        self.places = np.flatnonzero(core)
+        self.counts = np.bincount(cubes.cube_of[self.places], minlength=len(cubes.keys))
+        self.starts = np.cumsum(self.counts) - self.counts
+
+    def of(self, cube: int) -> Integers:
+        """Those of one cube."""
+        return self.places[self.starts[cube] : self.starts[cube] + self.counts[cube]]
+
+    def pairs(self, a: Integers, b: Integers) -> tuple[Integers, Integers, Integers]:
+        """Every pair of one of a cube of `a` and one of the cube of `b`, and of which cubes."""
+        lefts = _spread(self.starts[a], self.counts[a])
+        per_left = np.repeat(self.counts[b], self.counts[a])
+        right = _spread(np.repeat(self.starts[b], self.counts[a]), per_left)
+        pair = np.repeat(np.repeat(np.arange(len(a)), self.counts[a]), per_left)
+        return self.places[np.repeat(lefts, per_left)], self.places[right], pair
+
+
 def _label(cubes: _Cubes, core: Flags, labels: Integers) -> None:
     """Give every place its cluster; clusters are named by a cube of theirs."""
-    # A cube's core places in the order of the cubes, found by `starts` and `counts` of their own.
-    places = np.flatnonzero(core)
-    counts = np.bincount(cubes.cube_of[places], minlength=len(cubes.keys))
-    starts = np.cumsum(counts) - counts
+    cores = _CorePlaces(cubes, core)
     parents = np.arange(len(cubes.keys))
-    with_core = np.flatnonzero(counts)
+    with_core = np.flatnonzero(cores.counts)
     for step in _AROUND:
         if step < (0, 0, 0):  # the pair was seen from the other side
             continue
         own, other = cubes.beside(with_core, step)
-        apart = (counts[other] > 0) & (_roots(parents, own) != _roots(parents, other))
+        apart = (cores.counts[other] > 0) & (_roots(parents, own) != _roots(parents, other))
         own, other = own[apart], other[apart]
-        pairs = counts[own] * counts[other]
-        few = pairs <= _MANY_PAIRS
-        _join_few(cubes, places, starts, counts, own[few], other[few], parents)
+        few = cores.counts[own] * cores.counts[other] <= _MANY_PAIRS
+        _join_few(cubes, cores, own[few], other[few], parents)
         for a, b in zip(own[~few].tolist(), other[~few].tolist(), strict=True):
-            if _root(parents, a) != _root(parents, b) and _touch(
-                cubes,
-                places[starts[a] : starts[a] + counts[a]],
-                places[starts[b] : starts[b] + counts[b]],
-            ):
+            if _root(parents, a) != _root(parents, b) and _touch(cubes, cores.of(a), cores.of(b)):
                 _union(parents, a, b)
-    labels[places] = _roots(parents, cubes.cube_of[places])
-    _label_border(cubes, core, places, starts, counts, labels)
+    labels[cores.places] = _roots(parents, cubes.cube_of[cores.places])
+    _label_border(cubes, cores, np.flatnonzero(~core), labels)
 
 
 def _join_few(
-    cubes: _Cubes,
-    places: Integers,
-    starts: Integers,
-    counts: Integers,
-    own: Integers,
-    other: Integers,
-    parents: Integers,
+    cubes: _Cubes, cores: _CorePlaces, own: Integers, other: Integers, parents: Integers
 ) -> None:
     """Join the pairs of cubes that have core places within the radius, all distances computed."""
-    for run in _runs(counts[own] * counts[other]):
+    for run in _runs(cores.counts[own] * cores.counts[other]):
         a, b = own[run], other[run]
-        left, right, pair = _pairs(places, starts, counts, a, b)
+        left, right, pair = cores.pairs(a, b)
         near, _ = cubes.near(left, right)
         for index in np.unique(pair[near]).tolist():
             _union(parents, int(a[index]), int(b[index]))
-
-
-def _pairs(
-    places: Integers, starts: Integers, counts: Integers, a: Integers, b: Integers
-) -> tuple[Integers, Integers, Integers]:
-    """Every pair of a core place of a cube of `a` and one of the cube of `b`, and of which."""
-    lefts = _spread(starts[a], counts[a])
-    per_left = np.repeat(counts[b], counts[a])
-    right = _spread(np.repeat(starts[b], counts[a]), per_left)
-    pair = np.repeat(np.repeat(np.arange(len(a)), counts[a]), per_left)
-    return places[np.repeat(lefts, per_left)], places[right], pair
 
 
 def _touch(cubes: _Cubes, a: Integers, b: Integers) -> bool:
@@ -225,26 +221,18 @@ def _reaching(points: Floats, others: Floats, square: float) -> Floats:
     return reaching
 
 
-def _label_border(
-    cubes: _Cubes,
-    core: Flags,
-    places: Integers,
-    starts: Integers,
-    counts: Integers,
-    labels: Integers,
-) -> None:
-    """Give each place that is not core the cluster of the core place nearest to it, if any."""
-    outer = np.flatnonzero(~core)
+def _label_border(cubes: _Cubes, cores: _CorePlaces, outer: Integers, labels: Integers) -> None:
+    """Give each place of `outer` the cluster of the core place nearest to it, if any."""
     best = np.full(len(outer), np.inf)
     given = np.full(len(outer), np.iinfo(np.int64).max)
     for step in [(0, 0, 0), *_AROUND]:
         wanted = cubes.keys[cubes.cube_of[outer]] + _key(np.array([step]))[0]
         at = np.minimum(np.searchsorted(cubes.keys, wanted), len(cubes.keys) - 1)
-        there = np.flatnonzero((cubes.keys[at] == wanted) & (counts[at] > 0))
-        for run in _runs(counts[at[there]]):
+        there = np.flatnonzero((cubes.keys[at] == wanted) & (cores.counts[at] > 0))
+        for run in _runs(cores.counts[at[there]]):
             index, cube = there[run], at[there[run]]
-            seen = np.repeat(index, counts[cube])
-            right = places[_spread(starts[cube], counts[cube])]
+            seen = np.repeat(index, cores.counts[cube])
+            right = cores.places[_spread(cores.starts[cube], cores.counts[cube])]
             near, squares = cubes.near(outer[seen], right)
             seen, right, squares = seen[near], right[near], squares[near]
             # The nearest of each, of equally near ones the first given.

@@ -1,7 +1,9 @@
-"""The convex outline of places on the map, as GeoJSON (RFC 7946)."""
+"""Outlines on the map, as GeoJSON (RFC 7946)."""
 
 from collections.abc import Sequence
 from typing import Any
+
+from app.domain.geometry import Box
 
 Position = tuple[float, float]
 
@@ -21,6 +23,18 @@ def hull(positions: Sequence[Position], middle: float) -> dict[str, Any]:
     if len(ring) == 2:
         return _one_or_many("LineString", [part for part in parts if len(part) == 2])
     return {"type": "Point", "coordinates": parts[0][0]}
+
+
+def rectangle(box: Box) -> dict[str, Any]:
+    """What a box covers that does not cross the antimeridian."""
+    corners = [
+        [box.west, box.south],
+        [box.east, box.south],
+        [box.east, box.north],
+        [box.west, box.north],
+        [box.west, box.south],
+    ]
+    return {"type": "Polygon", "coordinates": [corners]}
 
 
 def _one_or_many(kind: str, coordinates: list[Any]) -> dict[str, Any]:
