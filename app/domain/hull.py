@@ -14,7 +14,7 @@ def hull(positions: Sequence[Position], middle: float) -> dict[str, Any]:
     `middle` is a longitude amid them: places are taken to lie within 180 degrees of it. One place
     is a Point, places on a line a LineString; what crosses the antimeridian is cut there.
     """
-    unrolled = sorted({(middle + _turn(lon - middle), lat) for lon, lat in positions})
+    unrolled = sorted({(_beside(lon, middle), lat) for lon, lat in positions})
     ring = _convex(unrolled)
     parts = [part for part in (_cut(ring, shift) for shift in (-360.0, 0.0, 360.0)) if part]
     if len(ring) >= 3:
@@ -43,9 +43,11 @@ def _one_or_many(kind: str, coordinates: list[Any]) -> dict[str, Any]:
     return {"type": f"Multi{kind}", "coordinates": coordinates}
 
 
-def _turn(degrees: float) -> float:
-    """The same turn in -180 to 180 degrees; one that is there already, to the last digit."""
-    return degrees if -180 <= degrees <= 180 else (degrees + 180) % 360 - 180
+def _beside(longitude: float, middle: float) -> float:
+    """The same meridian, counted on beyond 180 degrees where that is nearer to `middle`."""
+    if longitude - middle > 180:
+        return longitude - 360
+    return longitude + 360 if longitude - middle < -180 else longitude
 
 
 def _convex(points: Sequence[Position]) -> list[Position]:

@@ -77,20 +77,22 @@ def together(cells: Sequence[Cell]) -> Cell:
     )
 
 
-_SCORES = and_(
-    customer_analytics.c.tenant_id == customers.c.tenant_id,
-    customer_analytics.c.customer_sk == customers.c.sk,
+# An alias, because the conditions of a filter ask the table by its own name.
+_scores = customer_analytics.alias("scores")
+_OF_CUSTOMER = and_(
+    _scores.c.tenant_id == customers.c.tenant_id,
+    _scores.c.customer_sk == customers.c.sk,
 )
-_WITH_SCORES = customers.outerjoin(customer_analytics, _SCORES)
-_SEGMENT = customer_analytics.c.rfm_segment.label("segment")
+_WITH_SCORES = customers.outerjoin(_scores, _OF_CUSTOMER)
+_SEGMENT = _scores.c.rfm_segment.label("segment")
 
 #: Sums of the customers of one segment.
 _SUMS: list[ColumnElement[Any]] = [
     func.count().label("customers"),
-    func.sum(customer_analytics.c.revenue).label("revenue"),
-    func.sum(customer_analytics.c.value_at_risk).label("value_at_risk"),
-    func.sum(customer_analytics.c.churn_score).label("churn"),
-    func.count(customer_analytics.c.churn_score).label("rated"),
+    func.sum(_scores.c.revenue).label("revenue"),
+    func.sum(_scores.c.value_at_risk).label("value_at_risk"),
+    func.sum(_scores.c.churn_score).label("churn"),
+    func.count(_scores.c.churn_score).label("rated"),
     func.sum(customers.c.last_known_latitude).label("latitudes"),
     func.sum(customers.c.last_known_longitude).label("longitudes"),
 ]
@@ -251,12 +253,12 @@ def coarsened(cells: Iterable[Cell], precision: int) -> list[Cell]:
 
 def _cell(row: Sequence[Any]) -> Cell:
     *sums, segments, counts = row
-    return Cell(*sums, dict(sorted(zip(segments or (), counts or (), strict=True))))
+    return Cell(*[*sums, dict(sorted(zip(segments or (), counts or (), strict=True)))])
 
 
 def _place(row: Sequence[Any]) -> Cell:
     *figures, segment = row
-    return Cell(*figures, {} if segment is None else {segment: 1})
+    return Cell(*[*figures, {} if segment is None else {segment: 1}])
 
 
 async def list_places(
@@ -266,7 +268,7 @@ async def list_places(
 
     In the order in which they were first recorded.
     """
-    a = customer_analytics.c
+    a = _scores.c
     statement = (
         select(
             customers.c.last_known_geohash,

@@ -88,15 +88,17 @@ class NearCustomer:
 
 
 _MEASURES = ("distance", "bearing", "sphere")
+# An alias, because the conditions of a filter ask the table by its own name.
+_scores = customer_analytics.alias("scores")
 _SCORED = {"rfm_segment", "churn_band", "last_order_at"}
 _COLUMNS: list[ColumnElement[Any]] = [
-    (customer_analytics if field.name in _SCORED else customers).c[field.name]
+    (_scores if field.name in _SCORED else customers).c[field.name]
     for field in fields(NearCustomer)
     if field.name not in _MEASURES
 ]
-_SCORES = and_(
-    customer_analytics.c.tenant_id == customers.c.tenant_id,
-    customer_analytics.c.customer_sk == customers.c.sk,
+_OF_CUSTOMER = and_(
+    _scores.c.tenant_id == customers.c.tenant_id,
+    _scores.c.customer_sk == customers.c.sk,
 )
 _place = customers.alias("place")
 
@@ -159,7 +161,7 @@ def _nearest(
     # One row after the other, in the order of `near`: OFFSET 0 leaves the planner no other way.
     summary = (
         select(*_COLUMNS, customers.c.last_known_geography)
-        .outerjoin(customer_analytics, _SCORES)
+        .outerjoin(_scores, _OF_CUSTOMER)
         .where(customers.c.tenant_id == tenant_id, customers.c.sk == near.c.sk, *others)
         .offset(literal_column("0"))
         .lateral("summary")
@@ -190,7 +192,7 @@ def _all(
     distance = func.ST_Distance(geography, point, type_=Double).label("distance")
     return (
         select(*_COLUMNS, distance, _bearing(point, geography), literal_column("0.0"))
-        .outerjoin(customer_analytics, _SCORES)
+        .outerjoin(_scores, _OF_CUSTOMER)
         .where(
             customers.c.tenant_id == tenant_id,
             *_within(geography, point, around, customers.c, after),
@@ -286,7 +288,7 @@ def _roughly(
     cell: ColumnElement[str] = cast(told.c.geohash, Text(collation="C"))
     summary = (
         select(*_COLUMNS)
-        .outerjoin(customer_analytics, _SCORES)
+        .outerjoin(_scores, _OF_CUSTOMER)
         .where(
             customers.c.tenant_id == tenant_id,
             customers.c.last_known_geohash >= cell,

@@ -97,7 +97,7 @@ async def test_cells_are_as_counted(
     where: str,
 ) -> None:
     places = scattered(80, spread=0.05)
-    await place(database, tenant, places + places[:10] + [(51.5, 0.0), (-33.9, 151.2)])
+    await place(database, tenant, places + places[:10] * 2 + [(51.5, 0.0), (-33.9, 151.2)])
     await give_scores(database, tenant)
     await place_of_others(database)
     expected = _expected(await _rows(database, tenant, where), precision, query.get("minCount", 1))
@@ -168,17 +168,17 @@ async def test_what_cannot_be_asked(
 @pytest.mark.parametrize("cursor", ["WzFd", "WyIwMTIzNDU2Nzg5Il0"])
 async def test_a_cursor_of_another_list_is_refused(client: httpx.AsyncClient, cursor: str) -> None:
     assert (await client.get(CLUSTERS, params={"cursor": cursor})).status_code == 400
-    query = {"cursor": "Wy0xXQ", "method": "dbscan"}
-    assert (await client.get(CLUSTERS, params=query)).status_code == 400
+    crowds = {"cursor": "Wy0xXQ", "method": "dbscan"}
+    assert (await client.get(CLUSTERS, params=crowds)).status_code == 400
 
 
 async def test_crowds(client: httpx.AsyncClient, database: Database, tenant: Tenant) -> None:
     """Two crowds, one across the antimeridian, and somebody on his own."""
-    market = [(-6.2 + 0.001 * (each % 3), 106.8 + 0.001 * (each // 3)) for each in range(9)]
+    market = [(-6.2 + each % 3 / 1000, (106_800 + each // 3) / 1000) for each in range(9)]
     island = [(-16.8, 179.9995), (-16.8, -179.9995), (-16.7995, 180.0), (-16.8005, -180.0)]
     await place(database, tenant, [*market, *island, (10.0, 10.0)])
     await give_scores(database, tenant)
-    query = {"method": "dbscan", "radius": 200, "minPoints": 4}
+    query: dict[str, Any] = {"method": "dbscan", "radius": 200, "minPoints": 4}
     answer = (await client.get(CLUSTERS, params=query)).json()
     assert answer["noise"] == 1
     large, small = answer["items"]
@@ -234,7 +234,7 @@ async def test_anonymous_callers_learn_of_groups_of_five_or_more(
     client: httpx.AsyncClient, database: Database, tenant: Tenant
 ) -> None:
     large = await make_district(database, tenant, 9, (-6.2, 106.8))
-    small = await make_district(database, tenant, 4, (-6.3, 106.9))
+    small = await make_district(database, tenant, 4, (-6.2, 106.7))
     assert large[:3] == small[:3]
     query = {"anonymize": "true"}
     for precision in (5, 6, 9):

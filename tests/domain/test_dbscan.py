@@ -76,7 +76,7 @@ def test_places_on_both_sides_of_the_antimeridian_are_neighbours() -> None:
 
 def test_metres_are_metres_in_the_far_north() -> None:
     # A degree of longitude is 1.9 km there, so these are 19 m apart; on a map of degrees 1.1 km.
-    longitudes = np.arange(6) * 0.01
+    longitudes: Floats = np.arange(6) * 0.01
     assert cluster(np.full(6, 89.0), longitudes, 25, 3).tolist() == [0] * 6
     assert cluster(np.zeros(6), longitudes, 25, 3).tolist() == [NOISE] * 6
 
@@ -84,7 +84,7 @@ def test_metres_are_metres_in_the_far_north() -> None:
 @pytest.mark.parametrize("spread", [0.0, 0.002])
 def test_a_crowd_within_one_radius_is_one_cluster(spread: float) -> None:
     """20,000 places that are all neighbours: 200 million pairs, which are not measured."""
-    offsets = np.random.default_rng(3).uniform(-1, 1, (2, 20_000)) * spread
+    offsets = np.random.default_rng(3).uniform(-spread, spread, (2, 20_000))
     labels = cluster(-6.2 + offsets[0], 106.8 + offsets[1], 1000, 10)
     assert set(labels.tolist()) == {0}
 
