@@ -26,6 +26,7 @@ from app.api import (
     export,
     feedback,
     health,
+    heatmap,
     influence,
     insight,
     journey,
@@ -40,6 +41,7 @@ from app.api import (
     satisfaction,
     score,
     store,
+    store_distance,
     venue,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -121,6 +123,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sanity,
         nearby,
         cluster,
+        heatmap,
+        store_distance,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

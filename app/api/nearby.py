@@ -6,7 +6,8 @@ from fastapi import Query
 
 from app.api.dependencies import Caller, Connection, UserId, check_user_id, requires
 from app.api.disclosure import Disclosed
-from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, decode, encode, page_of
+from app.api.nearest import Nearest, NearestPage
+from app.api.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
 from app.api.place_filter import Places
 from app.api.point import QueryPoint
 from app.api.route import router as routes
@@ -19,8 +20,6 @@ from app.repositories.nearby import Around
 router = routes("places", "/api/geo/nearby")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
-
-_MOST_NEAREST = 10_000
 
 
 @router.get("/customers")
@@ -40,10 +39,7 @@ async def list_nearby_customers(
             examples=[2000],
         ),
     ] = None,
-    k: Annotated[
-        int | None,
-        Query(ge=1, le=_MOST_NEAREST, description="Only so many, the nearest.", examples=[20]),
-    ] = None,
+    k: Nearest = None,
     user_id: UserId = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
@@ -53,11 +49,7 @@ async def list_nearby_customers(
     Without a radius and without k, everybody whose place is known.
     """
     check_user_id(caller, user_id)
-    after, shown_before = None, 0
-    if cursor is not None:
-        distance, sk, shown_before = decode(cursor, float, int, int)
-        after = distance, sk
-    size = limit if k is None else max(0, min(limit, k - shown_before))
+    page = NearestPage.of(cursor, limit, k)
     wanted = await places.resolve(connection, caller.tenant.id)
     find = nearby.list_near_roughly if disclosure.anonymous else nearby.list_near
     found = (
@@ -66,17 +58,13 @@ async def list_nearby_customers(
             caller.tenant.id,
             Around(point.latitude, point.longitude, radius),
             wanted,
-            after=after,
-            limit=size + 1,
+            after=page.after,
+            limit=page.size + 1,
         )
-        if size
+        if page.size
         else []
     )
-    shown, next_cursor = page_of(
-        found, size, lambda each: encode(each.distance, each.sk, shown_before + size)
-    )
-    if k is not None and shown_before + size >= k:
-        next_cursor = None
+    shown, next_cursor = page.split(found)
     return Page(
         items=[NearCustomerView.of(each, disclosure) for each in shown], next_cursor=next_cursor
     )

@@ -200,7 +200,7 @@ async def test_crowds(client: httpx.AsyncClient, database: Database, tenant: Ten
     # One after the other, and without the small one.
     assert await _cells(client, **query, limit=1) == [large, small]
     assert await _cells(client, **query, minCount=5) == [large]
-    assert await _cells(client, **query, bbox="-180,-20,180,-10") == []
+    assert await _cells(client, **query, bbox="0,-20,179,-10") == []
     across = await _cells(client, **query, bbox="179,-20,-179,-10")
     assert [item["customers"] for item in across] == [4]
 

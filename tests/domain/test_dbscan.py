@@ -76,7 +76,7 @@ def test_places_on_both_sides_of_the_antimeridian_are_neighbours() -> None:
 
 def test_metres_are_metres_in_the_far_north() -> None:
     # A degree of longitude is 1.9 km there, so these are 19 m apart; on a map of degrees 1.1 km.
-    longitudes: Floats = np.arange(6) * 0.01
+    longitudes = np.linspace(0, 0.05, 6)
     assert cluster(np.full(6, 89.0), longitudes, 25, 3).tolist() == [0] * 6
     assert cluster(np.zeros(6), longitudes, 25, 3).tolist() == [NOISE] * 6
 
