@@ -6,12 +6,22 @@ conditions about places look at that middle. A district in which fewer customers
 `SMALL_CELL`, or in which fewer than these are left by the other conditions, is not told of at all.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from geoalchemy2 import Geography
-from sqlalchemy import Boolean, ColumnElement, Double, and_, cast, func, literal_column, or_, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Double,
+    and_,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.geometry import AFTER_GEOHASH, cell_centre
@@ -81,33 +91,35 @@ async def list_told(
     matching = count.filter(others)
     centre = centre_on_map(_CELL)
     distance: ColumnElement[float] = literal_column("0.0", Double)
+    inside: ColumnElement[bool] = true()
+    around = _around(tenant_id, wanted)
+    if wanted.zone_sk is not None:
+        inside = func.ST_Covers(area_of(tenant_id, wanted.zone_sk), centre, type_=Boolean)
+    if point is not None:
+        middle = point_on_globe(point)
+        distance = func.ST_Distance(cast(centre, Geography(srid=4326)), middle, type_=Double)
+        if radius is not None:
+            reach = func._ST_Expand(middle, radius + _HALF_DISTRICT_METRES)
+            around.append(customers.c.last_known_geography.op("&&", is_comparison=True)(reach))
+    # What is asked of a middle is selected, not made a condition: that would be put to each row.
     statement = (
-        select(_CELL, matching)
+        select(_CELL, matching, distance, inside)
         .where(customers.c.tenant_id == tenant_id, customers.c.last_known_geohash.is_not(None))
         # All of each district, and a little around.
-        .where(*_around(tenant_id, wanted))
+        .where(*around)
         .group_by(_CELL)
         .having(count >= SMALL_CELL)
         .having(matching >= SMALL_CELL)
         .order_by(_CELL)
     )
-    if wanted.zone_sk is not None:
-        area = area_of(tenant_id, wanted.zone_sk)
-        statement = statement.having(func.ST_Covers(area, centre, type_=Boolean))
-    if point is not None:
-        middle = point_on_globe(point)
-        distance = func.ST_Distance(cast(centre, Geography(srid=4326)), middle, type_=Double)
-        if radius is not None:
-            statement = statement.where(
-                customers.c.last_known_geography.op("&&", is_comparison=True)(
-                    func._ST_Expand(middle, radius + _HALF_DISTRICT_METRES)
-                )
-            ).having(distance <= radius)
-    rows = await connection.execute(statement.add_columns(distance))
-    return [District(*row) for row in rows if _in_box(row[0], wanted)]
+    return [
+        District(cell, customers_of_it, metres)
+        for cell, customers_of_it, metres, is_inside in await connection.execute(statement)
+        if is_inside and _in_box(cell, wanted) and (radius is None or metres <= radius)
+    ]
 
 
-def _around(tenant_id: int, wanted: CustomerFilter) -> Sequence[ColumnElement[bool]]:
+def _around(tenant_id: int, wanted: CustomerFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     location = customers.c.last_known_location
     if wanted.box is not None:

@@ -14,6 +14,7 @@ from tests.bench import (
     import_orders,
     lists,
     ndjson,
+    nearby,
     order_post,
     profile,
     scores,
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "nearby": nearby.measure,
 }
 
 
