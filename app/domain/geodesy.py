@@ -38,14 +38,14 @@ def in_order(found: Sequence[Found]) -> list[Found]:
     return sorted(found, key=lambda each: (each.distance, each.sk))
 
 
-def is_settled(found: Sequence[Measured], wanted: int) -> bool:
+def is_settled(ordered: Sequence[Measured], wanted: int) -> bool:
     """Whether nothing unseen can be among the first `wanted` by true distance.
 
-    `found` are the nearest on the sphere, at least `wanted` of them; whatever was not found is as
-    far on the sphere as the farthest of them, or farther.
+    `ordered` are the nearest on the sphere, at least `wanted` of them, by true distance; whatever
+    was not found is as far on the sphere as the farthest of them, or farther.
     """
-    reach = max(each.sphere for each in found) * (1 - SPHERE_EXCESS)
-    return in_order(found)[wanted - 1].distance < reach
+    reach = max(each.sphere for each in ordered) * (1 - SPHERE_EXCESS)
+    return ordered[wanted - 1].distance < reach
 
 
 def geocentric(latitudes: Floats, longitudes: Floats) -> Floats:

@@ -13,14 +13,17 @@ one pass over them, or over those within the radius.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from geoalchemy2 import Geography
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Double,
     FromClause,
+    Integer,
     Select,
     Text,
     and_,
@@ -33,15 +36,16 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import driver_of
 from app.domain.geodesy import in_order, is_settled
 from app.domain.geometry import AFTER_GEOHASH
 from app.repositories.customer import CustomerFilter, conditions
 from app.repositories.district import (
     centre_on_map,
     list_told,
-    point_on_globe,
     without_places,
 )
 from app.repositories.page import page_size
@@ -90,7 +94,10 @@ class NearCustomer:
 _MEASURES = ("distance", "bearing", "sphere")
 # An alias, because the conditions of a filter ask the table by its own name.
 _scores = customer_analytics.alias("scores")
-_SCORED = {"rfm_segment", "churn_band", "last_order_at"}
+_SCORED = ("rfm_segment", "churn_band", "last_order_at")
+_DECLARED = [
+    field.name for field in fields(NearCustomer) if field.name not in {*_MEASURES, *_SCORED}
+]
 _COLUMNS: list[ColumnElement[Any]] = [
     (_scores if field.name in _SCORED else customers).c[field.name]
     for field in fields(NearCustomer)
@@ -114,28 +121,93 @@ async def list_near(
 ) -> list[NearCustomer]:
     """Up to `limit` customers by true distance and sk, beyond that distance and sk `after`."""
     others = conditions(tenant_id, wanted)
-    asked = limit + max(8, limit // 16)
-    reach = REACH if others else asked
-    found = [
-        NearCustomer(*row)
-        for row in await connection.execute(
-            _nearest(tenant_id, around, others, after, reach=reach, limit=asked)
-        )
-    ]
-    if len(found) < asked and not others:
-        return in_order(found)[:limit]
-    farthest = around.radius
-    if len(found) >= limit:
-        if is_settled(found, limit):
-            return in_order(found)[:limit]
-        farthest = in_order(found)[limit - 1].distance
+    asked = limit + max(4, limit // 16)
+    values = _values(tenant_id, around, after)
+    if others:
+        statement = _nearest(around, others, after, reach=REACH, limit=asked)
+        found = [NearCustomer(*row) for row in await connection.execute(statement, values)]
+    else:
+        sql, names = _nearest_of_all(around.radius is not None, after is not None, asked)
+        rows = await driver_of(connection).fetch(sql, *(values[name] for name in names))
+        found = [NearCustomer(*row) for row in rows]
+    ordered = in_order(found)
+    everybody_seen = not others and len(found) < asked
+    if everybody_seen or (len(found) >= limit and is_settled(ordered, limit)):
+        return ordered[:limit]
+    farthest = ordered[limit - 1].distance if len(found) >= limit else around.radius
     within = Around(around.latitude, around.longitude, farthest)
-    rows = await connection.execute(_all(tenant_id, within, others, after, limit))
-    return [NearCustomer(*row) for row in rows]
+    statement = _all(within, others, after, limit)
+    rows_in_order = await connection.execute(statement, _values(tenant_id, within, after))
+    return [NearCustomer(*row) for row in rows_in_order]
+
+
+_TENANT = bindparam("tenant", type_=Integer)
+_POINT: ColumnElement[Any] = cast(
+    func.ST_SetSRID(
+        func.ST_MakePoint(
+            bindparam("longitude", type_=Double), bindparam("latitude", type_=Double)
+        ),
+        literal_column("4326"),
+    ),
+    Geography(srid=4326),
+)
+
+
+def _values(
+    tenant_id: int, around: Around, after: tuple[float, int] | None
+) -> dict[str, float | int | None]:
+    """What the parameters of the statements stand for."""
+    distance, sk = after or (None, None)
+    return {
+        "tenant": tenant_id,
+        "longitude": around.longitude,
+        "latitude": around.latitude,
+        "radius": around.radius,
+        "after_distance": distance,
+        "after_sk": sk,
+    }
+
+
+@cache
+def _nearest_of_all(has_radius: bool, has_after: bool, limit: int) -> tuple[str, list[str]]:
+    """By distance on the sphere, for the driver, and the names of the parameters.
+
+    To build the statement takes several times as long as to run it.
+    """
+    around = Around(0.0, 0.0, 0.0 if has_radius else None)
+    after = (0.0, 0) if has_after else None
+    geography = _place.c.last_known_geography
+    sphere: ColumnElement[float] = geography.op("<->", return_type=Double())(_POINT)
+    near = (
+        select(
+            *(_place.c[name] for name in _DECLARED),
+            func.ST_Distance(geography, _POINT, type_=Double).label("distance"),
+            _bearing(_POINT, geography),
+            sphere.label("sphere"),
+        )
+        .where(_place.c.tenant_id == _TENANT, *_within(geography, _place.c.sk, around, after))
+        .order_by(sphere)
+        .limit(page_size(limit))
+        .subquery("near")
+    )
+    # By key, one row after the other: OFFSET 0 leaves the planner no other way.
+    scores = (
+        select(*(_scores.c[name] for name in _SCORED))
+        .where(_scores.c.tenant_id == _TENANT, _scores.c.customer_sk == near.c.sk)
+        .offset(literal_column("0"))
+        .lateral("scored")
+    )
+    names = [field.name for field in fields(NearCustomer)]
+    statement = (
+        select(*((scores if name in _SCORED else near).c[name] for name in names))
+        .select_from(near.outerjoin(scores, true()))
+        .order_by(near.c.sphere)
+    )
+    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), list(compiled.positiontup or ())
 
 
 def _nearest(
-    tenant_id: int,
     around: Around,
     others: Sequence[ColumnElement[bool]],
     after: tuple[float, int] | None,
@@ -144,16 +216,15 @@ def _nearest(
     limit: int,
 ) -> Select[Any]:
     """By distance on the sphere: of the first `reach` places those that meet the conditions."""
-    point = point_on_globe(around)
     geography = _place.c.last_known_geography
-    sphere: ColumnElement[float] = geography.op("<->", return_type=Double())(point)
+    sphere: ColumnElement[float] = geography.op("<->", return_type=Double())(_POINT)
     near = (
         select(
             _place.c.sk,
             sphere.label("sphere"),
-            func.ST_Distance(geography, point, type_=Double).label("distance"),
+            func.ST_Distance(geography, _POINT, type_=Double).label("distance"),
         )
-        .where(_place.c.tenant_id == tenant_id, *_within(geography, point, around, _place.c, after))
+        .where(_place.c.tenant_id == _TENANT, *_within(geography, _place.c.sk, around, after))
         .order_by(sphere)
         .limit(page_size(reach))
         .subquery("near")
@@ -162,7 +233,7 @@ def _nearest(
     summary = (
         select(*_COLUMNS, customers.c.last_known_geography)
         .outerjoin(_scores, _OF_CUSTOMER)
-        .where(customers.c.tenant_id == tenant_id, customers.c.sk == near.c.sk, *others)
+        .where(customers.c.tenant_id == _TENANT, customers.c.sk == near.c.sk, *others)
         .offset(literal_column("0"))
         .lateral("summary")
     )
@@ -170,7 +241,7 @@ def _nearest(
         select(
             *_summary_columns(summary),
             near.c.distance,
-            _bearing(point, summary.c.last_known_geography),
+            _bearing(_POINT, summary.c.last_known_geography),
             near.c.sphere,
         )
         .select_from(near.join(summary, true()))
@@ -180,22 +251,20 @@ def _nearest(
 
 
 def _all(
-    tenant_id: int,
     around: Around,
     others: Sequence[ColumnElement[bool]],
     after: tuple[float, int] | None,
     limit: int,
 ) -> Select[Any]:
     """By true distance and sk, of everybody who meets the conditions."""
-    point = point_on_globe(around)
     geography = customers.c.last_known_geography
-    distance = func.ST_Distance(geography, point, type_=Double).label("distance")
+    distance = func.ST_Distance(geography, _POINT, type_=Double).label("distance")
     return (
-        select(*_COLUMNS, distance, _bearing(point, geography), literal_column("0.0"))
+        select(*_COLUMNS, distance, _bearing(_POINT, geography), literal_column("0.0"))
         .outerjoin(_scores, _OF_CUSTOMER)
         .where(
-            customers.c.tenant_id == tenant_id,
-            *_within(geography, point, around, customers.c, after),
+            customers.c.tenant_id == _TENANT,
+            *_within(geography, customers.c.sk, around, after),
             *others,
         )
         .order_by(distance, customers.c.sk)
@@ -205,28 +274,30 @@ def _all(
 
 def _within(
     geography: ColumnElement[Any],
-    point: ColumnElement[Any],
+    sk: ColumnElement[int],
     around: Around,
-    columns: Any,
     after: tuple[float, int] | None,
 ) -> list[ColumnElement[bool]]:
     """Places within the radius, beyond those of the pages before."""
     found: list[ColumnElement[bool]] = [geography.is_not(None)]
-    distance = func.ST_Distance(geography, point, type_=Double)
+    distance = func.ST_Distance(geography, _POINT, type_=Double)
     if around.radius is not None:
+        radius = bindparam("radius", type_=Double)
         found += [
-            geography.op("&&", is_comparison=True)(func._ST_Expand(point, around.radius)),
-            distance <= around.radius,
+            geography.op("&&", is_comparison=True)(func._ST_Expand(_POINT, radius)),
+            distance <= radius,
         ]
     if after is not None:
-        found.append(_beyond(distance, columns.sk, after))
+        found.append(_beyond(distance, sk))
     return found
 
 
-def _beyond(
-    distance: ColumnElement[float], sk: ColumnElement[int], after: tuple[float, int]
-) -> ColumnElement[bool]:
-    return or_(distance > after[0], and_(distance == after[0], sk > after[1]))
+def _beyond(distance: ColumnElement[float], sk: ColumnElement[int]) -> ColumnElement[bool]:
+    after_distance = bindparam("after_distance", type_=Double)
+    return or_(
+        distance > after_distance,
+        and_(distance == after_distance, sk > bindparam("after_sk", type_=BigInteger)),
+    )
 
 
 def _summary_columns(summary: FromClause) -> list[ColumnElement[Any]]:
@@ -234,7 +305,7 @@ def _summary_columns(summary: FromClause) -> list[ColumnElement[Any]]:
 
 
 def _bearing(point: ColumnElement[Any], geography: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.degrees(func.ST_Azimuth(point, geography), type_=Double)
+    return func.degrees(func.ST_Azimuth(point, geography), type_=Double).label("bearing")
 
 
 async def list_near_roughly(
@@ -266,14 +337,13 @@ async def list_near_roughly(
             beyond += district.customers
     if not cells:
         return []
-    statement = _roughly(tenant_id, around, wanted, after, limit)
-    rows = await connection.execute(statement, {"cells": cells, "distances": distances})
+    values = _values(tenant_id, around, after) | {"cells": cells, "distances": distances}
+    rows = await connection.execute(_roughly(tenant_id, wanted, after, limit), values)
     return [NearCustomer(*row) for row in rows]
 
 
 def _roughly(
     tenant_id: int,
-    around: Around,
     wanted: CustomerFilter,
     after: tuple[float, int] | None,
     limit: int,
@@ -290,7 +360,7 @@ def _roughly(
         select(*_COLUMNS)
         .outerjoin(_scores, _OF_CUSTOMER)
         .where(
-            customers.c.tenant_id == tenant_id,
+            customers.c.tenant_id == _TENANT,
             customers.c.last_known_geohash >= cell,
             customers.c.last_known_geohash < cell + AFTER_GEOHASH,
             *conditions(tenant_id, without_places(wanted)),
@@ -303,7 +373,7 @@ def _roughly(
         select(
             *_summary_columns(summary),
             told.c.distance,
-            _bearing(point_on_globe(around), middle),
+            _bearing(_POINT, middle),
             literal(0.0, Double),
         )
         .select_from(told.join(summary, true()))
@@ -311,5 +381,5 @@ def _roughly(
         .limit(page_size(limit))
     )
     if after is not None:
-        statement = statement.where(_beyond(told.c.distance, summary.c.sk, after))
+        statement = statement.where(_beyond(told.c.distance, summary.c.sk))
     return statement

@@ -105,7 +105,7 @@ async def list_near(
     limit: int,
 ) -> list[NearStore]:
     """Up to `limit` stores by true distance and sk, beyond that distance and sk `after`."""
-    asked = limit + max(8, limit // 16)
+    asked = limit + max(4, limit // 16)
     middle = point_on_globe(point)
     distance = func.ST_Distance(stores.c.geography, middle, type_=Double).label("distance")
     sphere: ColumnElement[float] = stores.c.geography.op("<->", return_type=Double())(middle)
@@ -120,10 +120,11 @@ async def list_near(
         )
     nearest = statement.order_by(sphere).limit(page_size(asked))
     found = [NearStore(**row._mapping) for row in await connection.execute(nearest)]
-    if len(found) < asked or is_settled(found, limit):
-        return in_order(found)[:limit]
+    ordered = in_order(found)
+    if len(found) < asked or is_settled(ordered, limit):
+        return ordered[:limit]
     # Many are about as far: everybody up to the distance found.
-    farthest = in_order(found)[limit - 1].distance
+    farthest = ordered[limit - 1].distance
     within = (
         statement.where(
             stores.c.geography.op("&&", is_comparison=True)(func._ST_Expand(middle, farthest)),

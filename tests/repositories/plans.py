@@ -3,24 +3,33 @@
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import event, text
 
-from app.database import Connection
+from app.database import Connection, driver_of
 
 
 @contextmanager
 def _recorded(connection: Connection) -> Iterator[list[tuple[str, Sequence[Any]]]]:
+    """What is executed meanwhile, by SQLAlchemy or straight by the driver."""
     statements: list[tuple[str, Sequence[Any]]] = []
+    driver = driver_of(connection)
+    fetch = driver.fetch
 
     def note(
         _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
     ) -> None:
         statements.append((statement, parameters))
 
+    async def fetch_and_note(statement: str, *parameters: Any) -> Any:
+        statements.append((statement, parameters))
+        return await fetch(statement, *parameters)
+
     event.listen(connection.sync_connection, "before_cursor_execute", note)
     try:
-        yield statements
+        with patch.object(type(driver), "fetch", side_effect=fetch_and_note):
+            yield statements
     finally:
         event.remove(connection.sync_connection, "before_cursor_execute", note)
 
