@@ -17,6 +17,7 @@ from app.api import (
     admin,
     analytics,
     churn,
+    cluster,
     clv,
     consent,
     contact,
@@ -27,10 +28,12 @@ from app.api import (
     face,
     feedback,
     health,
+    heatmap,
     influence,
     insight,
     journey,
     movement,
+    nearby,
     openapi,
     order,
     place_export,
@@ -41,6 +44,7 @@ from app.api import (
     satisfaction,
     score,
     store,
+    store_distance,
     venue,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
@@ -130,6 +134,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         admin,
         sanity,
         place_export,
+        nearby,
+        cluster,
+        heatmap,
+        store_distance,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

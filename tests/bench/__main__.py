@@ -15,6 +15,7 @@ from tests.bench import (
     import_orders,
     lists,
     ndjson,
+    nearby,
     order_post,
     profile,
     scores,
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "update_scores": update_scores.measure,
     "lists": lists.measure,
     "exports": exports.measure,
+    "nearby": nearby.measure,
 }
 
 
