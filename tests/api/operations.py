@@ -9,17 +9,25 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.segment import EXAMPLE as SEGMENT
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories.tables import (
+    customers,
     external_runs,
+    face_consents,
+    face_erasures,
+    face_searches,
+    face_settings,
+    face_users,
+    faces,
     job_runs,
     segment_members,
     segment_sizes,
@@ -47,6 +55,8 @@ class Example:
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    media_type: str | None = None
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
@@ -66,6 +76,8 @@ MARKS = (
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
 SEGMENT_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
+USER_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
+ERASURE_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e3f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -82,6 +94,9 @@ _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _RUN = {"runId": str(RUN_ID)}
 _SEGMENT = {"id": str(SEGMENT_ID)}
 _MEMBER = {"id": str(SEGMENT_ID), "customerId": "cus-mark"}
+_CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
+# Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
+_PHOTO: dict[str, Any] = {"content": b"photo", "media_type": "image/jpeg", "status": 503}
 _NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
@@ -182,13 +197,38 @@ EXAMPLES: dict[str, Example] = {
     "explain_segment_membership": Example(path=_MEMBER),
     "list_segment_changes": Example(path=_SEGMENT),
     "find_lookalikes": Example(path=_SEGMENT),
+    "record_face_consent": Example(json=_CONSENT, status=201, elsewhere=422),
+    "list_face_consents": Example(path={"customerId": "cus-mark"}),
+    "withdraw_face_consent": Example(
+        path={"customerId": "cus-mark", "purpose": "identify"}, status=202
+    ),
+    "index_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "index_analytics_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "search_face": Example(**_PHOTO),
+    "search_analytics_face": Example(**_PHOTO),
+    "verify_customer_visit": Example(**_PHOTO),
+    "get_customer_faces": Example(path=_CUSTOMER),
+    "erase_customer_faces": Example(path=_CUSTOMER, status=202),
+    "get_face_erasure": Example(path={"receiptId": str(ERASURE_ID)}),
+    "list_face_searches": Example(),
+    "get_face_settings": Example(),
+    "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
+    "get_face_demographics": Example(elsewhere=409),
+    "get_face_emotions": Example(elsewhere=409),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
+    "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),
+    "list_customer_clusters": Example(),
+    "get_heatmap": Example(),
+    "list_nearest_stores": Example(),
+    "export_nearest_stores": Example(),
     "get_venue_customer": Example(path=_AT_VENUE),
     "list_venue_customer_insights": Example(path=_AT_VENUE),
     "get_venue_customer_rfm": Example(path=_AT_VENUE),
     "get_venue_customer_clv": Example(path=_AT_VENUE),
     "list_venue_customer_journey": Example(path=_AT_VENUE),
+    "export_customer_places": Example(),
+    "export_address_places": Example(query={"format": "csv"}),
 }
 
 
@@ -215,8 +255,16 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         database, tenant, "cus-mark", "fb-mark", comment="Bu Widjajakusuma menunggu lama"
     )
     await make_address(
-        database, tenant, "cus-mark", "adr-mark", label="Rumah Widjajakusuma", line="Gang Widja 5"
+        database,
+        tenant,
+        "cus-mark",
+        "adr-mark",
+        label="Rumah Widjajakusuma",
+        line="Gang Widja 5",
+        location="SRID=4326;POINT(106.8451234 -6.2145123)",
     )
+    await _furnish_faces(database, tenant)
+    await _furnish_segment(database, tenant, customer_sk)
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
@@ -232,6 +280,10 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 model_version="0b8f2c52",
             )
         )
+
+
+async def _furnish_segment(database: Database, tenant: Tenant, customer_sk: int) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
         segment_sk = await connection.scalar(
             insert(segments)
             .values(
@@ -255,4 +307,60 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         )
         await connection.execute(
             insert(segment_sizes).values(tenant_id=tenant.id, segment_sk=segment_sk, members=1)
+        )
+
+
+async def _furnish_faces(database: Database, tenant: Tenant) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
+        sk = await connection.scalar(select(customers.c.sk).where(customers.c.id == "cus-mark"))
+        own = {"tenant_id": tenant.id}
+        await connection.execute(
+            insert(face_settings).values(
+                **own, collection_id="bps-0b8f2c52", attributes_on=True, emotions_on=True
+            )
+        )
+        for purpose in ("enrol", "identify"):
+            await connection.execute(
+                insert(face_consents).values(
+                    **own,
+                    customer_sk=sk,
+                    purpose=purpose,
+                    notice_version="0b8f2c52",
+                    notice_sha256=bytes(32),
+                    method="paper_form",
+                    evidence="Formulir Bu Widjajakusuma",
+                    given_at=datetime(2026, 3, 1, tzinfo=UTC),
+                )
+            )
+        await connection.execute(insert(face_users).values(**own, user_id=USER_ID, customer_sk=sk))
+        await connection.execute(
+            insert(faces).values(
+                **own,
+                id=USER_ID,
+                customer_sk=sk,
+                user_id=USER_ID,
+                status="stored",
+                face_id="face-0b8f2c52",
+                photo_key="bps-0b8f2c52/photo.jpg",
+                indexed_at=datetime(2026, 3, 1, tzinfo=UTC),
+            )
+        )
+        await connection.execute(
+            insert(face_searches).values(
+                **own,
+                purpose="identify",
+                outcome="match",
+                threshold=99,
+                margin=1,
+                candidates=[USER_ID],
+                similarities=[99.5],
+                actor="Kasir Widjajakusuma",
+                key_id="k",
+                provider="rekognition",
+            )
+        )
+        await connection.execute(
+            insert(face_erasures).values(
+                **own, id=ERASURE_ID, user_id=ERASURE_ID, face_ids=[], reason="requested"
+            )
         )

@@ -42,6 +42,12 @@ _ROWS = {
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
     "segment_members": "(tenant_id, segment_sk, customer_sk, joined_at) VALUES (:t, 1, :sk, now())",
     "segment_touched": "(tenant_id, customer_sk) VALUES (:t, :sk)",
+    "face_consents": "(tenant_id, customer_sk, purpose, notice_version, notice_sha256, method,"
+    " evidence, given_at) VALUES (:t, :sk, 'enrol', '1', sha256('notice'), 'app', :mark, now())",
+    "face_users": "(tenant_id, user_id, customer_sk) VALUES (:t, gen_random_uuid(), :sk)",
+    "faces": "(tenant_id, id, customer_sk, user_id)"
+    " SELECT :t, gen_random_uuid(), :sk, user_id FROM face_users",
+    "face_sightings": "(tenant_id, day, store_sk, customer_sk) VALUES (:t, '2026-03-01', 0, :sk)",
     "duplicate_pairs": "(tenant_id, customer_sk, other_sk, score, reasons)"
     " SELECT :t, least(:sk, sk), greatest(:sk, sk), 60, '{phone}' FROM customers"
     " WHERE id = 'friend'",

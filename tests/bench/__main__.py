@@ -11,9 +11,11 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    exports,
     import_orders,
     lists,
     ndjson,
+    nearby,
     order_post,
     profile,
     scores,
@@ -32,6 +34,8 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "update_scores": update_scores.measure,
     "lists": lists.measure,
     "segments": segments.measure,
+    "exports": exports.measure,
+    "nearby": nearby.measure,
 }
 
 
