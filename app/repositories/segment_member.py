@@ -67,8 +67,8 @@ _WRITTEN = """
         UPDATE segment_members m SET left_at = clock_timestamp()
         FROM present p
         JOIN evaluated e ON e.customer_sk = p.customer_sk
-        WHERE m.tenant_id = :tenant_id AND m.segment_sk = p.segment_sk
-          AND m.joined_at = p.joined_at AND m.customer_sk = p.customer_sk
+        -- By its place: before the members were last counted, the planner would read all of them.
+        WHERE m.ctid = p.place AND m.tenant_id = :tenant_id
           AND m.left_at IS NULL AND NOT p.manual AND p.segment_sk <> ALL (e.wanted)
         RETURNING m.segment_sk
     ),
@@ -122,7 +122,7 @@ class ListedEvaluation:
     present AS MATERIALIZED (
         SELECT m.* FROM listed
         CROSS JOIN LATERAL (
-            SELECT segment_sk, customer_sk, joined_at, manual FROM segment_members
+            SELECT ctid AS place, segment_sk, customer_sk, manual FROM segment_members
             WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk
               AND left_at IS NULL OFFSET 0
         ) m
