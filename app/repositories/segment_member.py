@@ -67,7 +67,7 @@ _WRITTEN = """
         UPDATE segment_members m SET left_at = clock_timestamp()
         FROM present p
         JOIN evaluated e ON e.customer_sk = p.customer_sk
-        -- By its place: before the members were last counted, the planner would read all of them.
+        -- By its place, once the planner knows that the members are many (`learn_sizes`).
         WHERE m.ctid = p.place AND m.tenant_id = :tenant_id
           AND m.left_at IS NULL AND NOT p.manual AND p.segment_sk <> ALL (e.wanted)
         RETURNING m.segment_sk

@@ -36,7 +36,7 @@ from app.domain.criteria_document import criteria_document, parse_criteria
 from app.domain.errors import Conflict, DomainError, InvalidInput, NotFound
 from app.domain.lookalike import Likeness, likeness
 from app.domain.tenant import Tenant
-from app.repositories import audience, former, job
+from app.repositories import audience, former, job, statistics
 from app.repositories import customer as customers
 from app.repositories import segment as segments
 from app.repositories import segment_member as members
@@ -587,6 +587,8 @@ async def evaluate_requested(database: Database, tenant: Tenant) -> None:
         if not begun:
             return
         await _evaluate_unless_cancelled(database, tenant, begun)
+        async with database.transaction() as connection:
+            await statistics.learn_sizes(connection)
         await evaluate_touched(database, tenant)
 
 
