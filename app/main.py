@@ -38,7 +38,9 @@ from app.api import (
     satisfaction,
     score,
     store,
+    tile,
     venue,
+    zone,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
@@ -117,6 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         admin,
         sanity,
+        zone,
+        tile,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.
