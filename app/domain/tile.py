@@ -32,7 +32,7 @@ MOST_POINTS = 5_000
 CELLS_A_SIDE = 64
 
 #: The grids on which the customers of a tenant are added up as they come and go.
-GRIDS = (9, 12, 15, 18)
+GRIDS = (10, 14, 18)
 
 #: A grid for a tile has at least so many cells a side within it, as a power of two.
 _FINER = 5

@@ -293,7 +293,7 @@ _DRAWN_EXTENT = text("""
     WHERE found IS NOT NULL
 """)
 
-_ROUGH_GRID = GRIDS[1]
+_ROUGH_GRID = GRIDS[0]
 
 
 async def find_bounds(
@@ -301,7 +301,7 @@ async def find_bounds(
 ) -> Box | None:
     """A box that holds what the tenant's tiles show; None where they show nothing.
 
-    Customers count by cells of about 10 km.
+    Customers count by cells of about 40 km.
     """
     parameters = {"tenant_id": tenant_id}
     boxes = [

@@ -1,7 +1,7 @@
 """How many customers are where on the map, added up for tiles.
 
 A tile of a dense city holds a hundred thousand customers, one of a country a million, and a map
-asks for twenty tiles at a time. So the customers are counted by the cells of four grids as they
+asks for twenty tiles at a time. So the customers are counted by the cells of three grids as they
 come, move and go, like the totals of 0002: statement triggers append what a statement changed,
 readers add up the rows of a cell, and the worker makes them one row now and then.
 
@@ -75,7 +75,7 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO bps_app;
 """
 
 FINEST = 18
-_COARSER = (9, 12, 15)
+_GRIDS = (10, 14, FINEST)
 
 # Beyond the northern and southern edge of the map nobody is drawn.
 _EDGE = "85.05112877980659"
@@ -83,24 +83,26 @@ _EDGE = "85.05112877980659"
 
 def _changed(source: str) -> str:
     """What changed by cells, from rows of tenant, longitude, latitude and sign."""
-    zooms = ", ".join(f"({zoom})" for zoom in (*_COARSER, FINEST))
+    coarser = ", ".join(f"({zoom}, {FINEST - zoom})" for zoom in _GRIDS)
     return f"""
         INSERT INTO place_totals (tenant_id, zoom, code, x, y, customers)
-        SELECT tenant_id, zoom, z_order(x, y), x, y, sum(customers)
+        SELECT tenant_id, zoom, code >> (2 * coarser), x >> coarser, y >> coarser, sum(customers)
         FROM (
-            SELECT tenant_id, zoom, customers,
-                   floor(mercator_x(longitude) * (1 << zoom))::integer AS x,
-                   floor(mercator_y(latitude) * (1 << zoom))::integer AS y
+            SELECT tenant_id, x, y, z_order(x, y) AS code, sum(customers) AS customers
             FROM (
-                SELECT tenant_id, longitude, latitude, sum(sign) AS customers
+                SELECT tenant_id, sum(sign) AS customers,
+                       floor(mercator_x(longitude) * {1 << FINEST})::integer AS x,
+                       floor(mercator_y(latitude) * {1 << FINEST})::integer AS y
                 FROM ({source}) AS every_row (tenant_id, longitude, latitude, sign)
                 WHERE longitude IS NOT NULL AND latitude > -{_EDGE} AND latitude < {_EDGE}
                 GROUP BY tenant_id, longitude, latitude
                 HAVING sum(sign) <> 0
             ) AS moved
-            CROSS JOIN (VALUES {zooms}) AS grids (zoom)
-        ) AS cells
-        GROUP BY tenant_id, zoom, x, y
+            GROUP BY tenant_id, x, y
+            HAVING sum(customers) <> 0
+        ) AS finest
+        CROSS JOIN (VALUES {coarser}) AS grids (zoom, coarser)
+        GROUP BY 1, 2, 3, 4, 5
         HAVING sum(customers) <> 0;"""
 
 
@@ -144,6 +146,8 @@ BEGIN
     END IF;
     WITH appended AS MATERIALIZED (
         SELECT DISTINCT zoom, code FROM place_totals WHERE tenant_id = tenant AND NOT compacted
+        -- After a large import it takes a few turns.
+        LIMIT 50000
     ), taken AS (
         DELETE FROM place_totals t USING appended a
         WHERE t.tenant_id = tenant AND t.zoom = a.zoom AND t.code = a.code

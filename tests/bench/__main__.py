@@ -17,6 +17,7 @@ from tests.bench import (
     order_post,
     profile,
     scores,
+    tiles,
     update_scores,
 )
 from tests.bench.ground import Sizes, forbid_autovacuum
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "tiles": tiles.measure,
 }
 
 
