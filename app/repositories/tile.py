@@ -116,6 +116,10 @@ def _encoded(drawn: CTE) -> ColumnElement[bytes]:
     ).label("encoded")
 
 
+# Under a name of its own: a condition on scores looks at the table by itself.
+_scores = customer_analytics.alias("scores")
+
+
 async def list_points(
     connection: AsyncConnection, tenant_id: int, tile: Tile, wanted: CustomerFilter, *, limit: int
 ) -> Layer | None:
@@ -125,16 +129,16 @@ async def list_points(
         select(
             customers.c.id,
             customers.c.name,
-            customer_analytics.c.rfm_segment.label("rfmSegment"),
-            customer_analytics.c.churn_band.label("churnBand"),
+            _scores.c.rfm_segment.label("rfmSegment"),
+            _scores.c.churn_band.label("churnBand"),
             func.ST_MakePoint(right, down).label("geom"),
         )
         .select_from(
             customers.outerjoin(
-                customer_analytics,
+                _scores,
                 and_(
-                    customer_analytics.c.tenant_id == customers.c.tenant_id,
-                    customer_analytics.c.customer_sk == customers.c.sk,
+                    _scores.c.tenant_id == customers.c.tenant_id,
+                    _scores.c.customer_sk == customers.c.sk,
                 ),
             )
         )
@@ -155,7 +159,7 @@ async def count_wanted(
     Reads every customer in the tile.
     """
     right, down, within = _on_map(tile)
-    side = EXTENT // CELLS_A_SIDE
+    side = literal_column(f"{EXTENT // CELLS_A_SIDE}", Integer)
     placed = (
         select(right.label("x"), down.label("y"))
         .where(customers.c.tenant_id == tenant_id, within, *conditions(tenant_id, wanted))
@@ -169,8 +173,8 @@ async def count_wanted(
                 func.floor(func.avg(placed.c.x)), func.floor(func.avg(placed.c.y))
             ).label("geom"),
         )
-        .group_by(placed.c.y / side, placed.c.x / side)
-        .order_by(placed.c.y / side, placed.c.x / side)
+        .group_by(placed.c.y // side, placed.c.x // side)
+        .order_by(placed.c.y // side, placed.c.x // side)
         .cte("drawn")
     )
     statement = select(

@@ -85,8 +85,13 @@ async def get_sk(connection: AsyncConnection, tenant_id: int, zone_id: str) -> i
 
 
 _AREA = delivery_zones.c.area
-#: On the globe, not on the map, where a degree is shorter the farther it is from the equator.
-_SQUARE_METRES: ColumnElement[float] = func.ST_Area(func.geography(_AREA, type_=None), type_=Double)
+#: On the globe, by a projection that keeps areas (EPSG:6933) and the edges straight as they are on
+#: the map of degrees; longer edges than a degree are cut, because slanting ones bend.
+_EQUAL_AREA = 6933
+_SQUARE_METRES: ColumnElement[float] = func.ST_Area(
+    func.ST_Transform(func.ST_Segmentize(_AREA, 1.0, type_=None), _EQUAL_AREA, type_=None),
+    type_=Double,
+)
 #: Nine decimals of a degree are a tenth of a millimetre.
 _SELECT: Select[Any] = select(
     delivery_zones.c.sk,
@@ -368,7 +373,7 @@ async def count_customers(connection: AsyncConnection, tenant_id: int, zone_sk: 
 
 _WHICH_INSIDE = text(f"""
     SELECT district FROM unnest(CAST(:districts AS text[])) AS d (district)
-    WHERE ST_Covers({_AREA_OF}, ST_PointFromGeoHash(district))
+    WHERE ST_Covers({_AREA_OF}, ST_SetSRID(ST_PointFromGeoHash(district), 4326))
 """)
 
 
@@ -470,7 +475,7 @@ async def list_store_places(
 # On a flat map that suits the place: the conformal zone of UTM where the stores fit into one, an
 # equal-area or Mercator projection for more. Edges are cut into pieces before they go back to
 # degrees, because a straight line there is not one here.
-_VORONOI = text("""
+_VORONOI = text(f"""
     WITH sites AS (
         SELECT CAST(number - 1 AS integer) AS number,
                ST_SetSRID(ST_MakePoint(longitude, latitude), 4326) AS place
@@ -497,7 +502,7 @@ _VORONOI = text("""
         FROM placed p JOIN cells c ON ST_Covers(c.cell, p.flat_place) CROSS JOIN bounds b
     )
     SELECT number, ST_AsGeoJSON(ST_ForcePolygonCCW(area), 9) AS area,
-           ST_Area(geography(area)) AS square_metres, ST_IsEmpty(area) AS is_empty
+           ST_Area(ST_Transform(ST_Segmentize(area, 1.0), {_EQUAL_AREA})) AS square_metres, ST_IsEmpty(area) AS is_empty
     FROM areas
     ORDER BY number
 """)
@@ -530,9 +535,9 @@ async def compute_service_areas(
     ]
 
 
-_MEASURE = text("""
+_MEASURE = text(f"""
     SELECT ST_AsGeoJSON(ST_ForcePolygonCCW(box), 9) AS area,
-           ST_Area(geography(box)) AS square_metres
+           ST_Area(ST_Transform(box, {_EQUAL_AREA})) AS square_metres
     FROM (SELECT ST_MakeEnvelope(:west, :south, :east, :north, 4326) AS box) AS drawn
 """)
 

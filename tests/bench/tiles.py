@@ -6,6 +6,7 @@ them one by one, 10,000 of them and no more, with their id, as it does unless to
 """
 
 import asyncio
+import math
 import os
 import socket
 import sys
@@ -89,12 +90,8 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
 def _city(zoom: int) -> Tile:
     """The tile of the middle of the city."""
     size = 1 << zoom
-    x = int((_LONGITUDE + 180) / 360 * size)
-    return next(
-        tile
-        for tile in (Tile(zoom, x, y) for y in range(size // 2 - 1, size))
-        if tile.box().south <= _LATITUDE <= tile.box().north
-    )
+    down = 0.5 - math.asinh(math.tan(math.radians(_LATITUDE))) / (2 * math.pi)
+    return Tile(zoom, int((_LONGITUDE + 180) / 360 * size), int(down * size))
 
 
 async def _compare(
