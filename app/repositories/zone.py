@@ -472,41 +472,45 @@ async def list_store_places(
     return [(row.sk, row.id, row.name, row.latitude, row.longitude) for row in rows]
 
 
-# On a flat map that suits the place: the conformal zone of UTM where the stores fit into one, an
-# equal-area or Mercator projection for more. Edges are cut into pieces before they go back to
-# degrees, because a straight line there is not one here.
+# On a flat map around the middle of the bounds, on which distances from a place grow the same in
+# every direction (stereographic). The bounds are cut into pieces before they go there, and the
+# areas before they come back, because a straight line there is not one here.
 _VORONOI = text(f"""
     WITH sites AS (
         SELECT CAST(number - 1 AS integer) AS number,
-               ST_SetSRID(ST_MakePoint(longitude, latitude), 4326) AS place
+               ST_Transform(
+                   ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), CAST(:flat AS text)
+               ) AS place
         FROM unnest(CAST(:longitudes AS double precision[]), CAST(:latitudes AS double precision[]))
              WITH ORDINALITY AS s (longitude, latitude, number)
     ), bounds AS (
-        SELECT ST_MakeEnvelope(:west, :south, :east, :north, 4326) AS box
-    ), flat AS (
-        SELECT _ST_BestSRID(geography(ST_Collect(ST_Envelope(ST_Collect(place)), box))) AS srid
-        FROM sites, bounds GROUP BY box
-    ), placed AS (
-        SELECT number, place, ST_Transform(place, srid) AS flat_place FROM sites, flat
+        SELECT box, ST_Transform(ST_Segmentize(box, :piece), CAST(:flat AS text)) AS flat_box
+        FROM (SELECT ST_MakeEnvelope(:west, :south, :east, :north, 4326) AS box) AS drawn
     ), cells AS (
         SELECT (ST_Dump(ST_VoronoiPolygons(
-            ST_Collect(flat_place), 0.0,
-            (SELECT ST_Transform(ST_Segmentize(box, 0.1), srid) FROM bounds, flat)
+            ST_Collect(place), 0.0, (SELECT flat_box FROM bounds)
         ))).geom AS cell
-        FROM placed
+        FROM sites
     ), areas AS (
-        SELECT p.number,
+        SELECT s.number,
                ST_CollectionExtract(ST_Intersection(
-                   ST_Transform(ST_Segmentize(c.cell, :longest_edge), 4326), b.box
+                   ST_MakeValid(ST_SetSRID(ST_Transform(
+                       ST_Segmentize(ST_Intersection(c.cell, b.flat_box), :edge),
+                       CAST(:flat AS text), CAST(:globe AS text)
+                   ), 4326)),
+                   b.box
                ), 3) AS area
-        FROM placed p JOIN cells c ON ST_Covers(c.cell, p.flat_place) CROSS JOIN bounds b
+        FROM sites s JOIN cells c ON ST_Covers(c.cell, s.place) CROSS JOIN bounds b
     )
     SELECT number, ST_AsGeoJSON(ST_ForcePolygonCCW(area), 9) AS area,
-           ST_Area(ST_Transform(ST_Segmentize(area, 1.0), {_EQUAL_AREA})) AS square_metres, ST_IsEmpty(area) AS is_empty
+           ST_Area(ST_Transform(ST_Segmentize(area, 1.0), {_EQUAL_AREA})) AS square_metres,
+           ST_IsEmpty(area) AS is_empty
     FROM areas
     ORDER BY number
 """)
 
+#: Into so many pieces the sides of the bounds are cut.
+_PIECES = 256
 _LONGEST_EDGE_METRES = 10_000.0
 
 
@@ -517,6 +521,7 @@ async def compute_service_areas(
 
     A place is latitude and longitude.
     """
+    middle = (bounds.south + bounds.north) / 2, (bounds.west + bounds.east) / 2
     rows = await connection.execute(
         _VORONOI,
         {
@@ -526,7 +531,11 @@ async def compute_service_areas(
             "south": bounds.south,
             "east": bounds.east,
             "north": bounds.north,
-            "longest_edge": _LONGEST_EDGE_METRES,
+            "flat": f"+proj=stere +datum=WGS84 +lat_0={middle[0]:.6f} +lon_0={middle[1]:.6f}",
+            # Longitudes as they are around the bounds, not beyond the antimeridian.
+            "globe": f"+proj=longlat +datum=WGS84 +lon_wrap={middle[1]:.6f}",
+            "piece": max(bounds.east - bounds.west, bounds.north - bounds.south) / _PIECES,
+            "edge": _LONGEST_EDGE_METRES,
         },
     )
     return [

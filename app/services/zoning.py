@@ -27,6 +27,14 @@ _MOST_STORES = 2_000
 #: How far beyond the outermost stores service areas reach, where no bounds are given.
 _MARGIN_METRES = 10_000.0
 _METRES_PER_DEGREE = 111_320.0
+_EARTH_METRES = 6_371_009.0
+
+#: Nearness is found on a flat map; a thousand kilometres from its middle it is true to less than a
+#: percent, here to five.
+_FARTHEST_METRES = 3_000_000.0
+
+#: The sides of bounds that meet at a pole are no sides.
+_MOST_LATITUDE = 85.0
 
 
 class ZoneRecord(Record):
@@ -161,7 +169,8 @@ async def propose_service_areas(
     Raises InvalidInput where a store is unknown or nowhere, and where the bounds are no area.
     """
     sites = await _find_sites(connection, tenant, record.store_ids)
-    bounds = _around(sites) if record.bounds is None else _checked(record.bounds)
+    bounds = _checked(record.bounds or _around(sites))
+    _check_distances(sites, bounds)
     if len(sites) == 1:
         areas = [await zones.measure_box(connection, bounds)]
     else:
@@ -228,6 +237,8 @@ def _checked(bounds: tuple[float, float, float, float]) -> Box:
     west, south, east, north = bounds
     if south >= north:
         raise InvalidInput("bounds", f"The south {south:g} has to be below the north {north:g}.")
+    if south < -_MOST_LATITUDE or north > _MOST_LATITUDE:
+        raise InvalidInput("bounds", f"They may reach {_MOST_LATITUDE:g} degrees of latitude.")
     if west >= east:
         raise InvalidInput(
             "bounds",
@@ -237,16 +248,49 @@ def _checked(bounds: tuple[float, float, float, float]) -> Box:
     return Box(west, south, east, north)
 
 
-def _around(sites: Sequence[_Site]) -> Box:
-    """The box of the sites and `_MARGIN_METRES` more, not beyond the world."""
+def _around(sites: Sequence[_Site]) -> tuple[float, float, float, float]:
+    """West, south, east and north of the sites and `_MARGIN_METRES` more, still on the globe."""
     south = min(site.latitude for site in sites)
     north = max(site.latitude for site in sites)
     margin = _MARGIN_METRES / _METRES_PER_DEGREE
     # At the poles a degree of longitude has no length.
     shortest = max(math.cos(math.radians(max(abs(south), abs(north)))), 0.01)
-    return Box(
+    return (
         max(min(site.longitude for site in sites) - margin / shortest, -180.0),
-        max(south - margin, -90.0),
+        max(south - margin, -_MOST_LATITUDE),
         min(max(site.longitude for site in sites) + margin / shortest, 180.0),
-        min(north + margin, 90.0),
+        min(north + margin, _MOST_LATITUDE),
     )
+
+
+def _check_distances(sites: Sequence[_Site], bounds: Box) -> None:
+    """Refuse what one flat map cannot show."""
+    middle = (bounds.south + bounds.north) / 2, (bounds.west + bounds.east) / 2
+    corners = [
+        (latitude, longitude)
+        for latitude in (bounds.south, middle[0], bounds.north)
+        for longitude in (bounds.west, bounds.east)
+    ]
+    farthest = _FARTHEST_METRES / 1000
+    if max(_metres(middle, corner) for corner in corners) > _FARTHEST_METRES:
+        raise InvalidInput(
+            "bounds",
+            f"They reach farther than {farthest:,.0f} km from their middle; ask for smaller ones.",
+        )
+    for site in sites:
+        if _metres(middle, (site.latitude, site.longitude)) > _FARTHEST_METRES:
+            raise InvalidInput(
+                "storeIds",
+                f"The store {site.stores[0][1]!r} is farther than {farthest:,.0f} km from the"
+                " middle of the bounds; leave it out.",
+            )
+
+
+def _metres(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """The way from one latitude and longitude to another, on a sphere."""
+    (south, west), (north, east) = (tuple(map(math.radians, each)) for each in (one, other))
+    half_chord = (
+        math.sin((north - south) / 2) ** 2
+        + math.cos(south) * math.cos(north) * math.sin((east - west) / 2) ** 2
+    )
+    return 2 * _EARTH_METRES * math.asin(min(math.sqrt(half_chord), 1.0))

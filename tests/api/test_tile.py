@@ -117,8 +117,8 @@ async def test_points_tell_the_segment_and_the_band_and_can_be_filtered_by_them(
     }
     assert set(everybody) == {"cus-0", "cus-1"}
     buyer = everybody["cus-0"]
-    for name, property in (("segment", "rfmSegment"), ("churnBand", "churnBand")):
-        (found,) = (await _layers(client, address, **{name: buyer[property]}))["customers"]
+    for name, told in (("segment", "rfmSegment"), ("churnBand", "churnBand")):
+        (found,) = (await _layers(client, address, **{name: buyer[told]}))["customers"]
         assert found["properties"] == buyer
     assert await _layers(client, address, segment="lost") == {}
 

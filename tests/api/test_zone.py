@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import random
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -130,7 +131,7 @@ async def test_winding_is_put_right_and_heights_are_left_out(client: httpx.Async
     clockwise = list(reversed(_box(WEST, SOUTH, EAST, NORTH)))
     area = {"type": "Polygon", "coordinates": [[[*position, 12] for position in clockwise]]}
     ring = (await _draw(client, area))["area"]["coordinates"][0]
-    doubled = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(ring, ring[1:], strict=False))
+    doubled = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
     assert doubled > 0
     assert all(len(position) == 2 for position in ring)
 
@@ -500,6 +501,45 @@ async def test_service_areas_hold_what_their_store_is_nearest_to(
     assert undecided < 10
 
 
+async def test_service_areas_of_a_continent_are_true_as_well(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    places = {
+        "oslo": (59.9, 10.7),
+        "lisbon": (38.7, -9.1),
+        "istanbul": (41.0, 29.0),
+        "munich": (48.1, 11.5),
+    }
+    for store_id, place in places.items():
+        await _open_store(database, tenant, store_id, *place)
+    saved = (await client.post(f"{ZONES}/voronoi", json={"save": True})).json()
+    west, south, east, north = saved["bounds"]
+    draw = random.Random(5)
+    for _ in range(40):
+        point = (draw.uniform(south, north), draw.uniform(west, east))
+        at = await client.get(f"{ZONES}/at", params={"lat": point[0], "lng": point[1]})
+        (found,) = [each["storeId"] for each in at.json()["items"]]
+        nearest = min(_metres(point, place) for place in places.values())
+        assert _metres(point, places[found]) < 1.02 * nearest
+
+
+async def test_a_store_beyond_the_antimeridian_is_as_near_as_it_is(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await _open_store(database, tenant, "west", -17.0, 179.8)
+    await _open_store(database, tenant, "east", -17.0, -179.9)
+    together = await client.post(f"{ZONES}/voronoi", json={})
+    assert together.status_code == 422
+    assert together.json()["errors"][0]["pointer"] == "/bounds"
+    body = {"save": True, "bounds": [179, -18, 180, -16]}
+    found = (await client.post(f"{ZONES}/voronoi", json=body)).json()
+    assert [each["storeId"] for each in found["items"]] == ["east", "west"]
+    # The middle between the two is at 179.95.
+    for longitude, store_id in ((179.94, "west"), (179.96, "east")):
+        at = await client.get(f"{ZONES}/at", params={"lat": -17, "lng": longitude})
+        assert [each["storeId"] for each in at.json()["items"]] == [store_id]
+
+
 async def test_saving_service_areas_again_replaces_them(
     client: httpx.AsyncClient, database: Database, tenant: Tenant
 ) -> None:
@@ -564,7 +604,16 @@ async def test_without_a_place_there_is_no_service_area(
 
 
 @pytest.mark.parametrize(
-    "bounds", [[1, 2, 1, 3], [1, 3, 2, 2], [179, 0, -179, 1], [0, 0, 200, 1], [0, 0, 1]]
+    "bounds",
+    [
+        [1, 2, 1, 3],
+        [1, 3, 2, 2],
+        [179, 0, -179, 1],
+        [0, 0, 200, 1],
+        [0, 0, 1],
+        [0, 80, 1, 90],
+        [-60, -40, 60, 40],
+    ],
 )
 async def test_bounds_have_to_be_an_area(
     client: httpx.AsyncClient, database: Database, tenant: Tenant, bounds: list[float]

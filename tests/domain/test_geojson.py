@@ -1,5 +1,6 @@
 """Areas as GeoJSON: what is read, and where what is refused is wrong."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ def _polygon(*rings: Any) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": list(rings)}
 
 
-def _pairs(ring: list[list[float]]) -> list[tuple[float, ...]]:
+def _pairs(ring: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     return [tuple(position) for position in ring]
 
 
