@@ -98,14 +98,19 @@ def grid_box(grid: int, west: int, north: int, east: int, south: int) -> Box:
     )
 
 
+#: The antimeridian and the southern edge belong to the last tile before them.
+_LAST = math.nextafter(1.0, 0.0)
+
+
 def units_in(tile: Tile, latitude: float, longitude: float) -> tuple[int, int] | None:
     """Where in the tile a place is drawn, from the west and from the north; None outside of it."""
     if not abs(latitude) < MAX_LATITUDE:
         return None
     size = 1 << tile.zoom
+    right = min((longitude + 180) / 360, _LAST)
     down = 0.5 - math.asinh(math.tan(math.radians(latitude))) / (2 * math.pi)
-    x = math.floor(((longitude + 180) / 360 * size - tile.x) * EXTENT)
-    y = math.floor((down * size - tile.y) * EXTENT)
+    x = math.floor((right * size - tile.x) * EXTENT)
+    y = math.floor((min(max(down, 0.0), _LAST) * size - tile.y) * EXTENT)
     return (x, y) if 0 <= x < EXTENT and 0 <= y < EXTENT else None
 
 

@@ -28,7 +28,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 
 CREATE FUNCTION mercator_y(latitude double precision) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN 0.5 - asinh(tan(radians(latitude))) / (2 * pi());
+    -- Rounding must not lift a place over the edge that it is just below of.
+    RETURN least(
+        greatest(0.5 - asinh(tan(radians(latitude))) / (2 * pi()), 0::double precision),
+        0.99999999999999989::double precision
+    );
 
 CREATE FUNCTION z_order(x integer, y integer) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -77,7 +77,7 @@ def test_more_than_half_the_world_is_an_area_where_its_edges_say_which_way() -> 
             "4 at least",
         ),
         (_polygon(RING[:3]), "/area/coordinates/0", "4 at least"),
-        (_polygon(RING[:3] + [[0, 0]]), "/area/coordinates/0/3", "closed"),
+        (_polygon([*RING[:3], [0, 0]]), "/area/coordinates/0/3", "closed"),
         (_polygon(RING, HOLE[:3]), "/area/coordinates/1", "4 at least"),
         (_polygon([[1], *RING[1:]]), "/area/coordinates/0/0", "longitude, latitude"),
         (_polygon([["1", 2], *RING[1:]]), "/area/coordinates/0/0/0", "number"),
