@@ -8,6 +8,9 @@ from app.domain.privacy import ROUGH_GEOHASH
 #: So many ranges are looked up for a box at most; more of them fit it closer.
 _MOST_RANGES = 64
 
+#: A place as close to the edge of a cell may be counted to either side of it, in degrees.
+_ROUNDING = 1e-9
+
 
 def ranges_over(box: Box, finest: int = ROUGH_GEOHASH) -> list[tuple[str, str]]:
     """Ranges of geohashes, from the first up to but without the second, that hold all of `box`.
@@ -48,8 +51,8 @@ def _next(cell: str) -> str | None:
 
 def _meet(one: Box, other: Box) -> bool:
     return (
-        one.west <= other.east
-        and other.west <= one.east
-        and one.south <= other.north
-        and other.south <= one.north
+        one.west <= other.east + _ROUNDING
+        and other.west <= one.east + _ROUNDING
+        and one.south <= other.north + _ROUNDING
+        and other.south <= one.north + _ROUNDING
     )
