@@ -102,12 +102,15 @@ def worker(
     ] = False,
 ) -> None:
     """Run queued and periodic jobs until stopped."""
+    from app.settings import Settings
     from app.worker import run
 
     if with_parent:
         _end_with_parent()
+    # Photos lie beside the private cluster.
+    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
     with database_url(data_dir) as url:
-        asyncio.run(run(url))
+        asyncio.run(run(url, settings))
     answer({"stopped": True})
 
 

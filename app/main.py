@@ -18,11 +18,13 @@ from app.api import (
     analytics,
     churn,
     clv,
+    consent,
     contact,
     customer,
     dashboard,
     errors,
     export,
+    face,
     feedback,
     health,
     influence,
@@ -44,7 +46,10 @@ from app.api import (
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
+from app.gateways.face import face_provider
+from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
+from app.services.face_backend import FaceBackend, prepare_collections
 from app.settings import Settings
 
 
@@ -74,11 +79,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()
         gc.set_threshold(20_000, 25, 25)
         auditing = asyncio.create_task(app.state.access_log.run(app.state.database))
+        preparing = asyncio.create_task(prepare_collections(app.state.database, app.state.faces))
         try:
             yield
         finally:
+            preparing.cancel()
             app.state.access_log.stop()
-            await auditing
+            await asyncio.wait([preparing, auditing])
+            await app.state.faces.close()
             await app.state.database.close()
 
     app = FastAPI(
@@ -91,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.access_log = AccessLog()
+    app.state.faces = FaceBackend(face_provider(settings), object_store(settings))
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -117,6 +126,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         churn,
         export,
         score,
+        consent,
+        face,
         admin,
         sanity,
         zone,
@@ -125,6 +136,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
+    app.router.routes.extend(face.seed_router.routes)
     return app
 
 

@@ -9,16 +9,29 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
 from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import delivery_zones, external_runs, job_runs, stores
+from app.repositories.tables import (
+    customers,
+    delivery_zones,
+    external_runs,
+    face_consents,
+    face_erasures,
+    face_searches,
+    face_settings,
+    face_users,
+    faces,
+    job_runs,
+    stores,
+)
 from tests.factories import (
     make_address,
     make_contact,
@@ -40,6 +53,8 @@ class Example:
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    media_type: str | None = None
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
@@ -59,6 +74,8 @@ MARKS = (
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
+USER_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
+ERASURE_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e3f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -75,6 +92,9 @@ _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _ZONE = {"id": "zon-mark"}
 _NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
+_CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
+# Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
+_PHOTO: dict[str, Any] = {"content": b"photo", "media_type": "image/jpeg", "status": 503}
 _NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
@@ -154,6 +174,24 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
     "get_sanity": Example(),
+    "record_face_consent": Example(json=_CONSENT, status=201, elsewhere=422),
+    "list_face_consents": Example(path={"customerId": "cus-mark"}),
+    "withdraw_face_consent": Example(
+        path={"customerId": "cus-mark", "purpose": "identify"}, status=202
+    ),
+    "index_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "index_analytics_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "search_face": Example(**_PHOTO),
+    "search_analytics_face": Example(**_PHOTO),
+    "verify_customer_visit": Example(**_PHOTO),
+    "get_customer_faces": Example(path=_CUSTOMER),
+    "erase_customer_faces": Example(path=_CUSTOMER, status=202),
+    "get_face_erasure": Example(path={"receiptId": str(ERASURE_ID)}),
+    "list_face_searches": Example(),
+    "get_face_settings": Example(),
+    "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
+    "get_face_demographics": Example(elsewhere=409),
+    "get_face_emotions": Example(elsewhere=409),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "get_venue_customer": Example(path=_AT_VENUE),
@@ -203,6 +241,7 @@ async def furnish(database: Database, tenant: Tenant) -> None:
     await make_address(
         database, tenant, "cus-mark", "adr-mark", label="Rumah Widjajakusuma", line="Gang Widja 5"
     )
+    await _furnish_faces(database, tenant)
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
@@ -230,5 +269,61 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 id=RUN_ID,
                 as_of=datetime(2026, 3, 1, tzinfo=UTC),
                 model_version="0b8f2c52",
+            )
+        )
+
+
+async def _furnish_faces(database: Database, tenant: Tenant) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
+        sk = await connection.scalar(select(customers.c.sk).where(customers.c.id == "cus-mark"))
+        own = {"tenant_id": tenant.id}
+        await connection.execute(
+            insert(face_settings).values(
+                **own, collection_id="bps-0b8f2c52", attributes_on=True, emotions_on=True
+            )
+        )
+        for purpose in ("enrol", "identify"):
+            await connection.execute(
+                insert(face_consents).values(
+                    **own,
+                    customer_sk=sk,
+                    purpose=purpose,
+                    notice_version="0b8f2c52",
+                    notice_sha256=bytes(32),
+                    method="paper_form",
+                    evidence="Formulir Bu Widjajakusuma",
+                    given_at=datetime(2026, 3, 1, tzinfo=UTC),
+                )
+            )
+        await connection.execute(insert(face_users).values(**own, user_id=USER_ID, customer_sk=sk))
+        await connection.execute(
+            insert(faces).values(
+                **own,
+                id=USER_ID,
+                customer_sk=sk,
+                user_id=USER_ID,
+                status="stored",
+                face_id="face-0b8f2c52",
+                photo_key="bps-0b8f2c52/photo.jpg",
+                indexed_at=datetime(2026, 3, 1, tzinfo=UTC),
+            )
+        )
+        await connection.execute(
+            insert(face_searches).values(
+                **own,
+                purpose="identify",
+                outcome="match",
+                threshold=99,
+                margin=1,
+                candidates=[USER_ID],
+                similarities=[99.5],
+                actor="Kasir Widjajakusuma",
+                key_id="k",
+                provider="rekognition",
+            )
+        )
+        await connection.execute(
+            insert(face_erasures).values(
+                **own, id=ERASURE_ID, user_id=ERASURE_ID, face_ids=[], reason="requested"
             )
         )
