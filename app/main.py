@@ -45,7 +45,9 @@ from app.api import (
     score,
     store,
     store_distance,
+    tile,
     venue,
+    zone,
 )
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
@@ -138,6 +140,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         cluster,
         heatmap,
         store_distance,
+        zone,
+        tile,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

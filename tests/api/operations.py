@@ -16,10 +16,12 @@ from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
+from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories.tables import (
     customers,
+    delivery_zones,
     external_runs,
     face_consents,
     face_erasures,
@@ -65,6 +67,7 @@ MARKS = (
     "con-mark",
     "fb-mark",
     "adr-mark",
+    "zon-mark",
     "Widjajakusuma",
     "0b8f2c52",
 )
@@ -86,6 +89,8 @@ _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
 _CONTACT = {"id": "con-mark"}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
+_ZONE = {"id": "zon-mark"}
+_NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
 _CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
 # Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
@@ -201,6 +206,20 @@ EXAMPLES: dict[str, Example] = {
     "list_venue_customer_journey": Example(path=_AT_VENUE),
     "export_customer_places": Example(),
     "export_address_places": Example(query={"format": "csv"}),
+    "create_zone": Example(json=ZONE, status=201),
+    "propose_zones": Example(json={"storeIds": ["venue-mark"]}, elsewhere=422),
+    "list_zones": Example(),
+    "list_zones_at": Example(query={"lat": "-6.2145", "lng": "106.8451"}),
+    "get_zone": Example(path=_ZONE, query={"customers": "true"}),
+    "list_zone_customers": Example(path=_ZONE),
+    "export_zone_customers": Example(path=_ZONE),
+    "create_or_replace_zone": Example(
+        path={"id": "zone-new"}, json=_NEW_ZONE, status=201, common=True
+    ),
+    "remove_zone": Example(path=_ZONE, status=204),
+    "get_tile_json": Example(),
+    # The same address for everybody, and nothing there for others.
+    "get_tile": Example(path={"z": "12", "x": "3263", "y": "2118"}, elsewhere=204, common=True),
 }
 
 
@@ -241,7 +260,21 @@ async def furnish(database: Database, tenant: Tenant) -> None:
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
         )
         await connection.execute(
-            insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
+            insert(stores).values(
+                tenant_id=tenant.id,
+                id="venue-mark",
+                name="Venue",
+                location="SRID=4326;POINT(106.8134 -6.2607)",
+            )
+        )
+        await connection.execute(
+            insert(delivery_zones).values(
+                tenant_id=tenant.id,
+                id="zon-mark",
+                name="Zona Widjajakusuma",
+                area="SRID=4326;MULTIPOLYGON(((106.8 -6.3,106.9 -6.3,106.9 -6.2,106.8 -6.2,"
+                "106.8 -6.3)))",
+            )
         )
         await connection.execute(
             insert(external_runs).values(

@@ -19,6 +19,7 @@ from tests.bench import (
     order_post,
     profile,
     scores,
+    tiles,
     update_scores,
 )
 from tests.bench.ground import Sizes, forbid_autovacuum
@@ -34,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "lists": lists.measure,
     "exports": exports.measure,
     "nearby": nearby.measure,
+    "tiles": tiles.measure,
 }
 
 
