@@ -11,6 +11,7 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    face_search,
     import_orders,
     lists,
     ndjson,
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "face_search": face_search.measure,
 }
 
 
@@ -68,6 +70,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         streamed_orders=200_000,
         pandas_rows=20_000,
         updated_rows=5_000,
+        face_photos=1_000,
         load_seconds=5.0,
         rounds=3,
     )
