@@ -12,6 +12,7 @@ import uvloop
 from app.embedded import throwaway_cluster
 from tests.bench import (
     exports,
+    face_search,
     import_orders,
     lists,
     ndjson,
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "exports": exports.measure,
     "nearby": nearby.measure,
     "tiles": tiles.measure,
+    "face_search": face_search.measure,
 }
 
 
@@ -74,6 +76,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         streamed_orders=200_000,
         pandas_rows=20_000,
         updated_rows=5_000,
+        face_photos=1_000,
         load_seconds=5.0,
         rounds=3,
     )
