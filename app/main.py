@@ -16,6 +16,7 @@ from app.api import (
     address,
     admin,
     analytics,
+    capture,
     churn,
     clv,
     contact,
@@ -40,9 +41,12 @@ from app.api import (
     store,
     venue,
 )
+from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
 from app.services.auditing import AccessLog
+from app.services.capturing import record_single_captures
+from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
 
@@ -75,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             yield
         finally:
+            await app.state.captures.drain()
             app.state.access_log.stop()
             await auditing
             await app.state.database.close()
@@ -89,6 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.access_log = AccessLog()
+    app.state.key_checks = Line(check_keys)
+    app.state.captures = Gathering(record_single_captures)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -104,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        capture,
         referral,
         analytics,
         population,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.capture import Source, VisitType, read_place
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
 from app.domain.money import MAX_MINOR
@@ -86,7 +88,15 @@ class Record(BaseModel):
 class IdentifiedRecord(Record):
     """What a source names by an id of its own making: sent again, it is the same thing."""
 
+    #: Whether an id that comes twice is a success that changes nothing, or a mistake of the source.
+    repeats_are_duplicates: ClassVar[bool] = False
+
     id: Identity
+
+    @classmethod
+    def identity_in(cls, item: Mapping[str, Any]) -> object:
+        """What stands where the id belongs in an item as it was sent."""
+        return item.get(cls.model_fields["id"].alias or "id")
 
 
 class OrderItemRecord(Record):
@@ -334,6 +344,62 @@ class FeedbackRecord(IdentifiedRecord):
         if "kind" in info.data:
             check_score(info.data["kind"], score)
         return score
+
+
+def _unknown(value: object) -> object:
+    # What the location services of iOS state where they do not know.
+    return None if type(value) in (int, float) and value == -1 else value
+
+
+Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class CaptureRecord(IdentifiedRecord):
+    """Where a customer was, as an app states it.
+
+    `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
+    without a `captureId` is given one. -1 for accuracy, speed or heading means unknown.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="captureId", default_factory=lambda: uuid4().hex, description="The app's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    latitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    accuracy: Annotated[Metres | None, BeforeValidator(_unknown)] = None
+    altitude: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    speed: Annotated[Metres | None, BeforeValidator(_unknown)] = None
+    heading: Annotated[
+        Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None,
+        BeforeValidator(_unknown),
+    ] = None
+    source: Annotated[Source, BeforeValidator(_lower)] = Source.GPS
+    captured_by: Identity | None = None
+    device_id: Identity | None = None
+    visit_type: Annotated[VisitType, BeforeValidator(_lower)] | None = None
+    notes: Prose | None = None
+    photo_url: (
+        Annotated[str, StringConstraints(max_length=2_000, pattern=r"^(https?|s3)://[!-~]+$")]
+        | None
+    ) = None
+    captured_at: Instant | None = None
+
+    @field_validator("longitude", mode="after")
+    @classmethod
+    def _is_a_place(cls, longitude: float, info: ValidationInfo) -> float:
+        if "latitude" in info.data:
+            try:
+                read_place(info.data["latitude"], longitude)
+            except ValueError:
+                raise ValueError(
+                    "names no place: latitude must lie between -90 and 90, and longitude between "
+                    "-180 and 180"
+                ) from None
+        return longitude
 
 
 class AddressAttributes(Record):
