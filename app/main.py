@@ -101,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
+        capture,  # first of all, because they come by the thousand, and routes are tried in order
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
         customer,
@@ -111,7 +112,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
-        capture,
         referral,
         analytics,
         population,

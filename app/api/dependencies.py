@@ -113,9 +113,7 @@ async def check_keys(
     presented: Sequence[tuple[Database, PresentedKey]],
 ) -> list[Credential | None]:
     """The stored sides of keys that were all presented before this began, in one statement."""
-    database = presented[0][0]
-    async with database.reading(tenants.AUTHENTICATE_NOBODY) as (connection, _):
-        return await tenants.authenticate_many(connection, [key for _, key in presented])
+    return await tenants.authenticate_many(presented[0][0], [key for _, key in presented])
 
 
 class Gathers(Admits):

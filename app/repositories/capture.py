@@ -46,18 +46,27 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What `take` found: owners by their ids, and the digests that were new."""
+    """What `take` found: owners by their ids, and the digests that were new.
+
+    `kept_since` is the instant before which the tenant keeps nothing, if there is one.
+    """
 
     owners: Mapping[str, Owner]
     new: frozenset[UUID]
+    kept_since: datetime | None
 
 
 # The rows of customers are locked in the order of their keys, and digests come after them in their
 # own order, so that no two writers wait for each other. An id is received only where its customer
-# is there: what is refused may be sent again. `IS TRUE` keeps the list of owners a hash.
+# is there and its capture is kept: what is refused may be sent again. `IS TRUE` keeps the list of
+# owners a hash.
 _TAKE = """
-WITH months AS MATERIALIZED (
+WITH kept AS MATERIALIZED (
+    SELECT $7::timestamptz - location_retention_days * interval '1 day' AS since
+    FROM tenants WHERE id = $1
+), months AS MATERIALIZED (
     SELECT count(ensure_partition('location_history', month)) FROM unnest($3::date[]) AS month
+    WHERE month + interval '1 month 1 day' > coalesce((SELECT since FROM kept), '-infinity')
 ), owners AS MATERIALIZED (
     SELECT c.sk
     FROM months CROSS JOIN unnest($2::text[]) AS wanted (id)
@@ -81,16 +90,28 @@ WITH months AS MATERIALIZED (
 ), received AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'capture', stated.digest
-    FROM unnest($4::uuid[], $5::text[]) AS stated (digest, customer_id)
+    FROM unnest($4::uuid[], $5::text[], $6::timestamptz[])
+        AS stated (digest, customer_id, captured_at)
     WHERE (stated.customer_id IN (SELECT id FROM locked)) IS TRUE
+      AND stated.captured_at >= coalesce((SELECT since FROM kept), '-infinity')
     ORDER BY stated.digest
     ON CONFLICT DO NOTHING
     RETURNING digest
 )
-SELECT locked.*, NULL::uuid AS digest FROM locked
+SELECT 'owner' AS found, locked.*, NULL::uuid AS digest FROM locked
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, digest FROM received
+SELECT 'new', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, digest FROM received
+UNION ALL
+SELECT 'kept', NULL, NULL, NULL, NULL, NULL, since, NULL, NULL, NULL FROM kept
 """
+
+
+class Received(NamedTuple):
+    """An id that a client gave, as a digest, and of whose capture of when."""
+
+    digest: UUID
+    customer_id: str
+    captured_at: datetime
 
 
 async def take(
@@ -98,12 +119,12 @@ async def take(
     tenant_id: int,
     customer_ids: Collection[str],
     months: Collection[date],
-    received: Mapping[UUID, str],
+    received: Sequence[Received],
+    now: datetime,
 ) -> Taken:
-    """Lock the customers, make the months' partitions, and receive ids of present customers.
+    """Lock the customers, make the months' partitions, and receive the ids of what is kept.
 
-    `received` has the id of the customer by the digest of the client's id. The customers are locked
-    in key order until the transaction ends.
+    The customers are locked in key order until the transaction ends.
     """
     rows = await fetch_rows(
         connection,
@@ -111,17 +132,20 @@ async def take(
         tenant_id,
         list(customer_ids),
         list(months),
-        list(received),
-        list(received.values()),
+        *map(list, zip(*received, strict=True) if received else ((), (), ())),
+        now,
     )
     owners: dict[str, Owner] = {}
     new: set[UUID] = set()
-    for identity, sk, *place, digest in rows:
-        if digest is None:
+    kept: datetime | None = None
+    for found, identity, sk, *place, digest in rows:
+        if found == "owner":
             owners[identity] = Owner(sk, _known_place(place))
-        else:
+        elif found == "new":
             new.add(digest)
-    return Taken(owners, frozenset(new))
+        else:
+            kept = place[3]
+    return Taken(owners, frozenset(new), kept)
 
 
 def _known_place(columns: Sequence[Any]) -> KnownPlace | None:

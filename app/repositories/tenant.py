@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import fetch_row, fetch_rows
+from app.database import Database, fetch_row
 from app.domain.access import NewKey, PresentedKey, Scope
 from app.domain.errors import NotFound
 from app.domain.profile import Profile
@@ -48,8 +48,6 @@ _AUTHENTICATE = "SELECT * FROM authenticate($1, $2, true)"
 #: Opens a `Database.reading`: the session belongs to the key's tenant, or to nobody. Its arguments
 #: are the id and the digest of the presented key.
 AUTHENTICATE_READER = "SELECT * FROM authenticate($1, $2, false)"
-#: Opens a `Database.reading` that belongs to nobody.
-AUTHENTICATE_NOBODY = "SELECT set_config('app.tenant_id', '', false)"
 _AUTHENTICATE_MANY = """
 SELECT presented.id AS key_id, presented.secret AS presented_sha256, found.*
 FROM unnest($1::text[], $2::bytea[]) AS presented (id, secret)
@@ -82,15 +80,11 @@ async def authenticate(connection: AsyncConnection, presented: PresentedKey) -> 
 
 
 async def authenticate_many(
-    connection: AsyncConnection, presented: Sequence[PresentedKey]
+    database: Database, presented: Sequence[PresentedKey]
 ) -> list[Credential | None]:
-    """`authenticate` for several keys at once, outside of a transaction, which it leaves nobody's.
-
-    The stored sides are in the order of the keys.
-    """
+    """The stored sides of several keys in their order, by one statement that leaves no tenant."""
     distinct = list(dict.fromkeys(presented))
-    rows = await fetch_rows(
-        connection,
+    rows = await database.rows(
         _AUTHENTICATE_MANY,
         [each.id for each in distinct],
         [each.secret_sha256 for each in distinct],

@@ -24,7 +24,7 @@ from app.domain.geometry import geohash_of
 from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import capture as captures
-from app.repositories.capture import NewCapture, Owner, Taken
+from app.repositories.capture import NewCapture, Owner, Received, Taken
 from app.services.former_ids import explain_missing
 from app.services.outcomes import (
     EARLIEST,
@@ -69,7 +69,7 @@ async def record_captures(
     One whose id was received before is a duplicate: the first one stays as it is.
     """
     now = datetime.now(UTC)
-    rules = _Rules(tenant, now, await captures.kept_since(connection, tenant.id, now))
+    rules = _Rules(tenant, now)
     outcomes: dict[int, CaptureOutcome] = {}
     repeats: dict[int, int] = {}
     stated: list[_Stated] = []
@@ -85,11 +85,15 @@ async def record_captures(
             stated.append(each)
         else:
             repeats[index] = first
-    taken, gone = await _take(connection, tenant, stated)
+    taken, gone = await _take(connection, tenant, stated, now)
     written: list[tuple[_Stated, Owner]] = []
     for each in stated:
         owner = taken.owners.get(each.record.customer_id)
-        if owner is None:
+        if taken.kept_since is not None and each.captured_at < taken.kept_since:
+            day = taken.kept_since.date()
+            error = ItemError("/capturedAt", f"lies before {day}, and nothing older is kept")
+            outcomes[each.index] = _rejected(each.index, each.record, error)
+        elif owner is None:
             error = gone.get(each.record.customer_id, NO_CUSTOMER)
             outcomes[each.index] = _rejected(each.index, each.record, error)
         elif each.digest is not None and each.digest not in taken.new:
@@ -145,10 +149,9 @@ def raise_if_rejected(outcome: CaptureOutcome) -> None:
 class _Rules:
     """Reads records by the clock of a tenant."""
 
-    def __init__(self, tenant: Tenant, now: datetime, kept_since: datetime | None) -> None:
+    def __init__(self, tenant: Tenant, now: datetime) -> None:
         self._tenant = tenant
         self._now = now
-        self._kept_since = kept_since
         self._zone = ZoneInfo(tenant.timezone)
 
     def stated(self, index: int, record: CaptureRecord) -> _Stated:
@@ -175,9 +178,6 @@ class _Rules:
             raise Rejected("/capturedAt", "must not lie before 1970")
         if moment > self._now + MAX_AHEAD:
             raise Rejected("/capturedAt", "must not lie more than 24 hours in the future")
-        if self._kept_since is not None and moment < self._kept_since:
-            day = self._kept_since.date()
-            raise Rejected("/capturedAt", f"lies before {day}, and no older captures are kept")
         return moment.astimezone(UTC)
 
 
@@ -186,23 +186,23 @@ def _digest(capture_id: str) -> UUID:
 
 
 async def _take(
-    connection: Connection, tenant: Tenant, stated: Sequence[_Stated]
+    connection: Connection, tenant: Tenant, stated: Sequence[_Stated], now: datetime
 ) -> tuple[Taken, Mapping[str, ItemError]]:
     """The owners under the ids that were stated, new digests; and why some owners are gone."""
     if not stated:
-        return Taken({}, frozenset()), {}
-    taken = await _take_of(connection, tenant, stated, {})
-    absent = {each.record.customer_id for each in stated} - set(taken.owners)
+        return Taken({}, frozenset(), None), {}
+    taken = await _take_of(connection, tenant, stated, now, {})
+    absent = {each.record.customer_id for each in stated} - taken.owners.keys()
     missing = await explain_missing(connection, tenant, absent)
     gone = {each: ItemError("/customerId", reason) for each, reason in missing.erased.items()}
     if missing.merged:
         merged = [each for each in stated if each.record.customer_id in missing.merged]
-        present = await _take_of(connection, tenant, merged, missing.merged)
+        present = await _take_of(connection, tenant, merged, now, missing.merged)
         owners = dict(taken.owners)
         for former_id, present_id in missing.merged.items():
             if present_id in present.owners:
                 owners[former_id] = present.owners[present_id]
-        taken = Taken(owners, taken.new | present.new)
+        taken = replace(taken, owners=owners, new=taken.new | present.new)
     return taken, gone
 
 
@@ -210,18 +210,26 @@ async def _take_of(
     connection: Connection,
     tenant: Tenant,
     stated: Sequence[_Stated],
+    now: datetime,
     present_ids: Mapping[str, str],
 ) -> Taken:
-    owner_of = {
-        each.index: present_ids.get(each.record.customer_id, each.record.customer_id)
+    received = [
+        Received(
+            each.digest,
+            present_ids.get(each.record.customer_id, each.record.customer_id),
+            each.captured_at,
+        )
         for each in stated
-    }
+        if each.digest is not None
+    ]
+    customer_ids = {each.record.customer_id for each in stated}
     return await captures.take(
         connection,
         tenant.id,
-        set(owner_of.values()),
+        {present_ids.get(each, each) for each in customer_ids},
         _months(each.captured_at for each in stated),
-        {each.digest: owner_of[each.index] for each in stated if each.digest is not None},
+        received,
+        now,
     )
 
 
