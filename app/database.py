@@ -128,15 +128,14 @@ class Database:
 
     async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The rows of one statement that says itself whose rows it sees, until its own end."""
+        rows: list[asyncpg.Record]
         connection, driver, rows = await self._open(
             lambda driver: driver.fetch(statement, *arguments)
         )
         await self._give_back(connection, driver)
         return rows
 
-    async def _begin(
-        self, tenant_id: int | None = None
-    ) -> tuple[Connection, asyncpg.Connection]:
+    async def _begin(self, tenant_id: int | None = None) -> tuple[Connection, asyncpg.Connection]:
         begin = _BEGIN.format(tenant="" if tenant_id is None else int(tenant_id))
         connection, driver, _ = await self._open(lambda driver: driver.execute(begin))
         return connection, driver

@@ -198,15 +198,20 @@ def flags_of(
     before: KnownPlace | None,
 ) -> list[Flag]:
     """What is suspicious about a fix whose clock is `ahead` of ours, in alphabetical order."""
-    found = {
-        Flag.CLOCK_AHEAD: ahead > CLOCK_TOLERANCE,
-        Flag.IMPOSSIBLE_SPEED: is_impossible_speed(fix, before),
-        Flag.LOW_ACCURACY: is_rough(fix.accuracy),
-        Flag.NULL_ISLAND: is_null_island(fix.place),
-        Flag.SUSPECTED_SWAP: is_suspected_swap(fix.place, references),
-        Flag.SWAPPED: swapped,
-    }
-    return [flag for flag, holds in found.items() if holds]
+    found: list[Flag] = []
+    if ahead > CLOCK_TOLERANCE:
+        found.append(Flag.CLOCK_AHEAD)
+    if is_impossible_speed(fix, before):
+        found.append(Flag.IMPOSSIBLE_SPEED)
+    if is_rough(fix.accuracy):
+        found.append(Flag.LOW_ACCURACY)
+    if is_null_island(fix.place):
+        found.append(Flag.NULL_ISLAND)
+    if is_suspected_swap(fix.place, references):
+        found.append(Flag.SUSPECTED_SWAP)
+    if swapped:
+        found.append(Flag.SWAPPED)
+    return found
 
 
 def is_believed(flags: Sequence[Flag]) -> bool:

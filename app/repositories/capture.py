@@ -269,12 +269,12 @@ class Stored:
     """What a client is told of a capture that was there already."""
 
     captured_at: datetime
-    geohash: str
+    place: Place
     flags: list[str]
 
 
 _FIND_MANY = """
-SELECT h.id, h.captured_at, h.geohash, h.flags
+SELECT h.id, h.captured_at, ST_Y(h.location), ST_X(h.location), h.flags
 FROM unnest($2::text[], $3::text[]) AS wanted (id, customer_id)
 CROSS JOIN LATERAL (
     SELECT sk FROM customers
@@ -283,7 +283,7 @@ CROSS JOIN LATERAL (
     ORDER BY id LIMIT 1
 ) AS c
 CROSS JOIN LATERAL (
-    SELECT id, captured_at, geohash, flags FROM location_history
+    SELECT id, captured_at, location, flags FROM location_history
     WHERE tenant_id = (SELECT $1::integer) AND customer_sk BETWEEN c.sk AND c.sk
       AND id = wanted.id
     LIMIT 1
@@ -299,8 +299,8 @@ async def find_many(
         return {}
     rows = await fetch_rows(connection, _FIND_MANY, tenant_id, list(ids), list(ids.values()))
     return {
-        identity: Stored(captured_at, geohash, flags)
-        for identity, captured_at, geohash, flags in rows
+        identity: Stored(captured_at, Place(latitude, longitude), flags)
+        for identity, captured_at, latitude, longitude, flags in rows
     }
 
 

@@ -20,7 +20,6 @@ from app.domain.capture import (
     may_be_swapped,
     read_place,
 )
-from app.domain.geometry import geohash_of
 from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import capture as captures
@@ -43,7 +42,7 @@ class CaptureOutcome(ItemOutcome):
     """What became of a capture; `moved` says whether it is the customer's last known place now."""
 
     captured_at: datetime | None = None
-    geohash: str | None = None
+    place: Place | None = None
     flags: Sequence[str] = ()
     moved: bool = False
 
@@ -58,6 +57,8 @@ class _Stated:
     ahead: timedelta
     swapped: bool
     fix: Fix
+    speed: float | None
+    heading: float | None
     digest: UUID | None
 
 
@@ -131,7 +132,7 @@ async def record_single_captures(
         replace(
             outcome,
             captured_at=stored[outcome.id].captured_at,
-            geohash=stored[outcome.id].geohash,
+            place=stored[outcome.id].place,
             flags=stored[outcome.id].flags,
         )
         if outcome.status == "duplicate" and outcome.id in stored
@@ -159,16 +160,28 @@ class _Rules:
         if record.user_id not in (None, self._tenant.slug, str(self._tenant.id)):
             raise Rejected("/userId", "names another tenant than the key's")
         captured_at = self._moment(record.captured_at)
-        place, swapped = read_place(record.latitude, record.longitude)
+        try:
+            place, swapped = read_place(record.latitude, record.longitude)
+        except ValueError as error:
+            raise Rejected("/latitude", str(error)) from None
         fix = Fix(
             place,
-            record.accuracy,
+            _known("/accuracy", record.accuracy),
             min(captured_at, self._now),
             record.source.value,
             record.captured_by,
         )
-        digest = _digest(record.id) if "id" in record.model_fields_set else None
-        return _Stated(index, record, captured_at, captured_at - self._now, swapped, fix, digest)
+        return _Stated(
+            index,
+            record,
+            captured_at,
+            captured_at - self._now,
+            swapped,
+            fix,
+            _known("/speed", record.speed),
+            _known("/heading", record.heading),
+            _digest(record.id) if "id" in record.model_fields_set else None,
+        )
 
     def _moment(self, stated: datetime | None) -> datetime:
         if stated is None:
@@ -179,6 +192,14 @@ class _Rules:
         if moment > self._now + MAX_AHEAD:
             raise Rejected("/capturedAt", "must not lie more than 24 hours in the future")
         return moment.astimezone(UTC)
+
+
+def _known(pointer: str, value: float | None) -> float | None:
+    if value is None or value >= 0:
+        return value
+    if value == -1:
+        return None
+    raise Rejected(pointer, "must not be negative; -1 means unknown")
 
 
 def _digest(capture_id: str) -> UUID:
@@ -260,13 +281,7 @@ async def _write(
         for each, flags in flagged:
             rows.append(_row(each, sk, flags))
             is_last = sk in moved and is_believed(flags) and each.fix.known_place() == after
-            outcomes.append(
-                replace(
-                    _outcome(each, "created"),
-                    flags=[flag.value for flag in flags],
-                    moved=is_last,
-                )
-            )
+            outcomes.append(_outcome(each, "created", flags, moved=is_last))
     stored = await captures.add_many(connection, tenant.id, rows, moved)
     return [
         outcome if outcome.id in stored else replace(outcome, status="duplicate", moved=False)
@@ -319,10 +334,10 @@ def _row(each: _Stated, customer_sk: int, flags: Sequence[Flag]) -> NewCapture:
         each.captured_at,
         each.fix.place.latitude,
         each.fix.place.longitude,
-        record.accuracy,
+        each.fix.accuracy,
         record.altitude,
-        record.speed,
-        record.heading,
+        each.speed,
+        each.heading,
         record.source.value,
         record.captured_by,
         record.device_id,
@@ -333,13 +348,11 @@ def _row(each: _Stated, customer_sk: int, flags: Sequence[Flag]) -> NewCapture:
     )
 
 
-def _outcome(each: _Stated, status: str) -> CaptureOutcome:
+def _outcome(
+    each: _Stated, status: str, flags: Sequence[str] = (), *, moved: bool = False
+) -> CaptureOutcome:
     return CaptureOutcome(
-        each.index,
-        each.record.id,
-        status,
-        captured_at=each.captured_at,
-        geohash=geohash_of(*each.fix.place),
+        each.index, each.record.id, status, None, each.captured_at, each.fix.place, flags, moved
     )
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from app.domain.capture import Source, VisitType, read_place
+from app.domain.capture import Source, VisitType
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
 from app.domain.money import MAX_MINOR
@@ -346,19 +346,16 @@ class FeedbackRecord(IdentifiedRecord):
         return score
 
 
-def _unknown(value: object) -> object:
-    # What the location services of iOS state where they do not know.
-    return None if type(value) in (int, float) and value == -1 else value
-
-
-Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: -1 is what the location services of iOS state where they do not know.
+NotNegativeOrUnknown = Annotated[float, Field(ge=-1, allow_inf_nan=False)]
 
 
 class CaptureRecord(IdentifiedRecord):
     """Where a customer was, as an app states it.
 
     `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
-    without a `captureId` is given one. -1 for accuracy, speed or heading means unknown.
+    without a `captureId` is given one. Of accuracy, speed and heading, -1 means unknown. Whether latitude and longitude
+    are a place, in either order, is decided where it is stored.
     """
 
     repeats_are_duplicates: ClassVar[bool] = True
@@ -370,13 +367,10 @@ class CaptureRecord(IdentifiedRecord):
     customer_id: Identity
     latitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
     longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
-    accuracy: Annotated[Metres | None, BeforeValidator(_unknown)] = None
+    accuracy: NotNegativeOrUnknown | None = None
     altitude: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    speed: Annotated[Metres | None, BeforeValidator(_unknown)] = None
-    heading: Annotated[
-        Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None,
-        BeforeValidator(_unknown),
-    ] = None
+    speed: NotNegativeOrUnknown | None = None
+    heading: Annotated[NotNegativeOrUnknown, Field(le=360)] | None = None
     source: Annotated[Source, BeforeValidator(_lower)] = Source.GPS
     captured_by: Identity | None = None
     device_id: Identity | None = None
@@ -387,19 +381,6 @@ class CaptureRecord(IdentifiedRecord):
         | None
     ) = None
     captured_at: Instant | None = None
-
-    @field_validator("longitude", mode="after")
-    @classmethod
-    def _is_a_place(cls, longitude: float, info: ValidationInfo) -> float:
-        if "latitude" in info.data:
-            try:
-                read_place(info.data["latitude"], longitude)
-            except ValueError:
-                raise ValueError(
-                    "names no place: latitude must lie between -90 and 90, and longitude between "
-                    "-180 and 180"
-                ) from None
-        return longitude
 
 
 class AddressAttributes(Record):

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from app.api.schemas.profile import View
 from app.domain.capture import Flag
-from app.domain.geometry import DEFAULT_PRECISION
+from app.domain.geometry import geohash_of
 from app.services.capturing import CaptureOutcome
 
 EXAMPLE: dict[str, Any] = {
@@ -60,12 +60,13 @@ class CaptureAnswer(View):
     @classmethod
     def of(cls, outcome: CaptureOutcome) -> Self:
         """`outcome`, which is no refusal."""
+        assert outcome.place is not None
         return cls.model_validate(
             {
                 "capture_id": outcome.id,
                 "status": outcome.status,
                 "captured_at": outcome.captured_at,
-                "geohash": (outcome.geohash or "")[:DEFAULT_PRECISION],
+                "geohash": geohash_of(*outcome.place),
                 "flags": outcome.flags,
                 "last_known_place_moved": outcome.moved,
             }
