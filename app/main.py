@@ -32,6 +32,7 @@ from app.api import (
     movement,
     openapi,
     order,
+    place_export,
     population,
     privacy,
     referral,
@@ -125,6 +126,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         admin,
         sanity,
+        place_export,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

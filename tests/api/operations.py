@@ -157,6 +157,8 @@ EXAMPLES: dict[str, Example] = {
     "get_venue_customer_rfm": Example(path=_AT_VENUE),
     "get_venue_customer_clv": Example(path=_AT_VENUE),
     "list_venue_customer_journey": Example(path=_AT_VENUE),
+    "export_customer_places": Example(),
+    "export_address_places": Example(query={"format": "csv"}),
 }
 
 
@@ -183,7 +185,13 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         database, tenant, "cus-mark", "fb-mark", comment="Bu Widjajakusuma menunggu lama"
     )
     await make_address(
-        database, tenant, "cus-mark", "adr-mark", label="Rumah Widjajakusuma", line="Gang Widja 5"
+        database,
+        tenant,
+        "cus-mark",
+        "adr-mark",
+        label="Rumah Widjajakusuma",
+        line="Gang Widja 5",
+        location="SRID=4326;POINT(106.8451234 -6.2145123)",
     )
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(

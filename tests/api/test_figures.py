@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import insert, select, text, update
 
-from app.api import csv_stream
+from app.api import export_stream
 from app.api.csv_stream import harmless
 from app.api.schemas.churn import ChurnFactorsView
 from app.api.schemas.figures import nobody
@@ -895,7 +895,7 @@ def test_other_cells_stay_as_they_are(cell: Any) -> None:
 async def test_a_client_that_stops_reading_gives_the_connection_back(
     app: FastAPI, fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_stream, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(export_stream, "STALLED_SECONDS", 0.2)
     with pytest.raises(TimeoutError):
         await _export(app, fresh_database, disconnects=False)
     assert fresh_database.connections_in_use() == 0
