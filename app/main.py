@@ -36,10 +36,12 @@ from app.api import (
     population,
     privacy,
     referral,
+    retention,
     sanity,
     satisfaction,
     score,
     store,
+    trace,
     venue,
 )
 from app.api.dependencies import check_keys
@@ -113,6 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        trace,
         referral,
         analytics,
         population,
@@ -125,6 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         export,
         score,
         admin,
+        retention,
         sanity,
         place_export,
         health,

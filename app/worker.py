@@ -22,7 +22,7 @@ from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import auditing, maintenance, sanity, scoring, tenancy, totals
+from app.services import auditing, maintenance, retention, sanity, scoring, tenancy, totals
 from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
@@ -129,6 +129,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def maintain(_: Schedule) -> None:
         await _maintain(database)
 
+    @queue.schedule("delete_expired", "20 3 * * *")
+    async def delete_expired(_: Schedule) -> None:
+        await _delete_expired(database)
+
     @queue.schedule("find_duplicates", "45 * * * *")
     async def find_duplicates_of_the_hour(_: Schedule) -> None:
         await _find_duplicates(database, datetime.now(UTC) - _COMPARED_AGAIN)
@@ -214,6 +218,17 @@ async def _maintain(database: Database) -> None:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
             await totals.forget_old(connection, tenant, now=now)
+
+
+async def _delete_expired(database: Database) -> None:
+    now = datetime.now(UTC)
+    await retention.drop_expired_months(database)
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        deleted = await retention.delete_expired(database, tenant, now=now)
+        if deleted:
+            log.info("deleted %d rows past the retention of %s", deleted, tenant.slug)
 
 
 async def _find_duplicates(database: Database, changed_since: datetime | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Captures of places: one at a time from an app that is online, and its backlog from one that was not.
+"""Captures of places: one at a time from an app, or all that it kept while it was offline.
 
 Single ones are gathered: those of concurrent requests share a commit, and none is answered before.
 """

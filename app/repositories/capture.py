@@ -1,14 +1,16 @@
 """Captures: the places of customers as they were received, and the last one known of each."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import fetch_row, fetch_rows
+from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import KnownPlace, Place
 
 #: What this is called in `received_ids`.
@@ -120,6 +122,7 @@ async def take(
     customer_ids: Collection[str],
     months: Collection[date],
     received: Sequence[Received],
+    *,
     now: datetime,
 ) -> Taken:
     """Lock the customers, make the months' partitions, and receive the ids of what is kept.
@@ -302,6 +305,185 @@ async def find_many(
         identity: Stored(captured_at, Place(latitude, longitude), flags)
         for identity, captured_at, latitude, longitude, flags in rows
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A stored capture. `step_metres` is the way from the one before it in the trace."""
+
+    id: str
+    customer_id: str
+    captured_at: datetime
+    latitude: float
+    longitude: float
+    geohash: str
+    accuracy: float | None
+    altitude: float | None
+    speed: float | None
+    heading: float | None
+    source: str
+    captured_by: str | None
+    device_id: str | None
+    visit_type: str | None
+    visit_notes: str | None
+    photo_url: str | None
+    flags: list[str]
+    step_metres: float | None
+
+
+class Follow(StrEnum):
+    """Whose captures make a trace; the value is a column that an index begins with."""
+
+    CUSTOMER = "customer_sk"
+    CAPTURED_BY = "captured_by"
+    DEVICE = "device_id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFilter:
+    """The captures of `whom` in [since, until), after a position; flagged ones where wanted.
+
+    `whom` is the key of a customer, or the name of who captured or of the device. `after` is the
+    time and the id of the last capture seen.
+    """
+
+    follow: Follow
+    whom: int | str
+    since: datetime
+    until: datetime
+    with_flagged: bool
+    after: tuple[datetime, str] | None = None
+
+
+# The distance on the spheroid from the one before; the columns of the order are those of the index
+# with the id for ties.
+_TRACE = """
+SELECT h.id, c.id AS customer_id, h.captured_at, ST_Y(h.location) AS latitude,
+       ST_X(h.location) AS longitude, h.geohash, h.accuracy, h.altitude, h.speed, h.heading,
+       h.source, h.captured_by, h.device_id, h.visit_type, h.visit_notes, h.photo_url, h.flags,
+       ST_Distance(
+           h.location::geography,
+           (lag(h.location) OVER (ORDER BY h.captured_at, h.id))::geography
+       ) AS step_metres
+FROM (
+    SELECT * FROM location_history
+    WHERE tenant_id = (SELECT $1::integer) AND {column} = $2
+      AND captured_at >= $3 AND captured_at < $4
+      AND (captured_at, id) > ($5, $6)
+      AND ($7 OR NOT flags && ARRAY['null_island', 'suspected_swap'])
+    ORDER BY captured_at, id
+    {limit}
+) AS h
+JOIN customers c ON c.tenant_id = (SELECT $1::integer) AND c.sk = h.customer_sk
+ORDER BY h.captured_at, h.id
+"""
+_BEFORE_ALL = (datetime.min.replace(tzinfo=UTC), "")
+_STREAMED_ROWS = 2_000
+
+
+@cache
+def _trace(follow: Follow, limit: int | None) -> str:
+    return _TRACE.format(column=follow.value, limit="" if limit is None else f"LIMIT {limit:d}")
+
+
+def _trace_arguments(tenant_id: int, wanted: TraceFilter) -> tuple[object, ...]:
+    since, until = wanted.since, wanted.until
+    after = wanted.after or _BEFORE_ALL
+    # The range of the index begins where the page does.
+    return tenant_id, wanted.whom, max(since, after[0]), until, *after, wanted.with_flagged
+
+
+async def list_trace(
+    connection: AsyncConnection, tenant_id: int, wanted: TraceFilter, *, limit: int
+) -> list[Capture]:
+    """Up to `limit` captures of a trace, in the order of their times."""
+    rows = await fetch_rows(
+        connection, _trace(wanted.follow, limit), *_trace_arguments(tenant_id, wanted)
+    )
+    return [Capture(*row) for row in rows]
+
+
+async def stream_trace(
+    connection: AsyncConnection, tenant_id: int, wanted: TraceFilter
+) -> AsyncGenerator[list[Capture]]:
+    """All captures of a trace, some at a time; inside the caller's transaction."""
+    cursor = await driver_of(connection).cursor(
+        _trace(wanted.follow, None), *_trace_arguments(tenant_id, wanted)
+    )
+    while rows := await cursor.fetch(_STREAMED_ROWS):
+        yield [Capture(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class NearestStore:
+    """The store nearest to a place, and how far it is."""
+
+    store_id: str
+    name: str
+    distance_metres: float
+
+
+_NEAREST_STORES = """
+SELECT wanted.number, s.id, s.name, ST_Distance(s.geography, wanted.point) AS metres
+FROM (
+    SELECT number, ST_SetSRID(ST_MakePoint(longitude, latitude), 4326)::geography AS point
+    FROM unnest($2::integer[], $3::float8[], $4::float8[]) AS stated (number, latitude, longitude)
+) AS wanted
+CROSS JOIN LATERAL (
+    SELECT id, name, geography FROM stores
+    WHERE tenant_id = (SELECT $1::integer) AND geography IS NOT NULL
+    ORDER BY geography <-> wanted.point LIMIT 1
+) AS s
+"""
+
+
+async def find_nearest_stores(
+    connection: AsyncConnection, tenant_id: int, places: Sequence[Place]
+) -> list[NearestStore | None]:
+    """The nearest store of each place, where the tenant has any with a place."""
+    rows = await fetch_rows(
+        connection,
+        _NEAREST_STORES,
+        tenant_id,
+        list(range(len(places))),
+        [place.latitude for place in places],
+        [place.longitude for place in places],
+    )
+    found = {number: NearestStore(*store) for number, *store in rows}
+    return [found.get(number) for number in range(len(places))]
+
+
+_ADDRESS_DISTANCES = """
+SELECT wanted.number, min(ST_Distance(
+    a.location::geography,
+    ST_SetSRID(ST_MakePoint(wanted.longitude, wanted.latitude), 4326)::geography
+))
+FROM unnest($2::integer[], $3::text[], $4::float8[], $5::float8[])
+    AS wanted (number, customer_id, latitude, longitude)
+JOIN customers c ON c.tenant_id = (SELECT $1::integer) AND c.id = wanted.customer_id
+JOIN addresses a
+    ON a.tenant_id = (SELECT $1::integer) AND a.customer_sk = c.sk AND a.location IS NOT NULL
+GROUP BY wanted.number
+"""
+
+
+async def find_address_distances(
+    connection: AsyncConnection, tenant_id: int, made: Sequence[Capture]
+) -> dict[str, float]:
+    """How far captures were from the nearest address of their customers in metres, by id.
+
+    One whose customer has no address with a place is left out.
+    """
+    rows = await fetch_rows(
+        connection,
+        _ADDRESS_DISTANCES,
+        tenant_id,
+        list(range(len(made))),
+        [capture.customer_id for capture in made],
+        [capture.latitude for capture in made],
+        [capture.longitude for capture in made],
+    )
+    return {made[number].id: metres for number, metres in rows}
 
 
 _RETENTION = "SELECT location_retention_days FROM tenants WHERE id = $1"

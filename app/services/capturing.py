@@ -250,7 +250,7 @@ async def _take_of(
         {present_ids.get(each, each) for each in customer_ids},
         _months(each.captured_at for each in stated),
         received,
-        now,
+        now=now,
     )
 
 

@@ -354,8 +354,8 @@ class CaptureRecord(IdentifiedRecord):
     """Where a customer was, as an app states it.
 
     `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
-    without a `captureId` is given one. Of accuracy, speed and heading, -1 means unknown. Whether latitude and longitude
-    are a place, in either order, is decided where it is stored.
+    without a `captureId` is given one. Of accuracy, speed and heading, -1 means unknown. Whether
+    latitude and longitude are a place, in either order, is decided where it is stored.
     """
 
     repeats_are_duplicates: ClassVar[bool] = True
