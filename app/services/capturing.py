@@ -72,21 +72,14 @@ async def record_captures(
     now = datetime.now(UTC)
     rules = _Rules(tenant, now)
     outcomes: dict[int, CaptureOutcome] = {}
-    repeats: dict[int, int] = {}
     stated: list[_Stated] = []
-    first_of: dict[str, int] = {}
     for index, record in enumerate(records):
         try:
-            each = rules.stated(index, record)
+            stated.append(rules.stated(index, record))
         except Rejected as rejected:
             outcomes[index] = _rejected(index, record, rejected.error)
-            continue
-        first = first_of.setdefault(record.id, index)
-        if first == index:
-            stated.append(each)
-        else:
-            repeats[index] = first
     taken, gone = await _take(connection, tenant, stated, now)
+    unseen = set(taken.new)
     written: list[tuple[_Stated, Owner]] = []
     for each in stated:
         owner = taken.owners.get(each.record.customer_id)
@@ -97,14 +90,16 @@ async def record_captures(
         elif owner is None:
             error = gone.get(each.record.customer_id, NO_CUSTOMER)
             outcomes[each.index] = _rejected(each.index, each.record, error)
-        elif each.digest is not None and each.digest not in taken.new:
-            outcomes[each.index] = _outcome(each, "duplicate")
-        else:
+        elif each.digest is None:
             written.append((each, owner))
+        elif each.digest in unseen:
+            # The same id may come again further on.
+            unseen.remove(each.digest)
+            written.append((each, owner))
+        else:
+            outcomes[each.index] = _outcome(each, "duplicate")
     for outcome in await _write(connection, tenant, written):
         outcomes[outcome.index] = outcome
-    for index, first in repeats.items():
-        outcomes[index] = _repeated(index, outcomes[first])
     return [outcomes[index] for index in range(len(records))]
 
 
@@ -358,8 +353,3 @@ def _outcome(
 
 def _rejected(index: int, record: CaptureRecord, error: ItemError) -> CaptureOutcome:
     return CaptureOutcome(index, record.id, "rejected", error)
-
-
-def _repeated(index: int, first: CaptureOutcome) -> CaptureOutcome:
-    status = "rejected" if first.status == "rejected" else "duplicate"
-    return replace(first, index=index, status=status, moved=False)
