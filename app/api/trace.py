@@ -85,7 +85,7 @@ GapMinutes = Annotated[
         alias="gapMinutes",
         gt=0,
         le=100_000_000,
-        description="A line ends where nothing was captured for so long.",
+        description="A line and a stay end where nothing was captured for so long.",
     ),
 ]
 Tolerance = Annotated[
@@ -332,6 +332,7 @@ async def list_visits(
     until: Until = None,
     minutes: Annotated[float, Query(gt=0, le=1440, description="How long makes a stay.")] = 10,
     metres: Annotated[float, Query(gt=0, le=10_000, description="How near makes a place.")] = 100,
+    gap_minutes: GapMinutes = 30,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     user_id: UserId = None,
@@ -361,7 +362,7 @@ async def list_visits(
     )
     found = await captures.list_trace(connection, tenant.id, wanted, limit=LOOKED_AT + 1)
     visits, last = await run_in_threadpool(
-        _visits, found, minutes=minutes, metres=metres, limit=limit
+        _visits, found, minutes=minutes, metres=metres, gap_minutes=gap_minutes, limit=limit
     )
     return Page(
         items=await _views(connection, tenant, found, visits),
@@ -409,14 +410,19 @@ _Visit = tuple[int, int, Place, bool]
 
 
 def _visits(
-    found: Sequence[Capture], *, minutes: float, metres: float, limit: int
+    found: Sequence[Capture], *, minutes: float, metres: float, gap_minutes: float, limit: int
 ) -> tuple[list[_Visit], int | None]:
     """Visits as their first capture, the end, the middle and whether it was a stay.
 
     And the last capture that they leave behind, where there is more to look at.
     """
     points = [point_of(capture) for capture in found]
-    stays = trace.find_stays(points, metres=metres, duration=timedelta(minutes=minutes))
+    stays = trace.find_stays(
+        points,
+        metres=metres,
+        duration=timedelta(minutes=minutes),
+        gap=timedelta(minutes=gap_minutes),
+    )
     visits: list[_Visit] = [
         (each.first, each.end, Place(each.latitude, each.longitude), True) for each in stays
     ]

@@ -1,5 +1,6 @@
 """The way a customer took: cut at gaps and at the antimeridian, simplified, and where it paused."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -135,7 +136,7 @@ def bounds(points: Sequence[Point]) -> tuple[float, float, float, float] | None:
     longitude = west = east = points[0].longitude
     for point in points[1:]:
         # The shorter way round from the one before, whatever the map's edge.
-        longitude += (point.longitude - longitude + 180) % 360 - 180
+        longitude = point.longitude + 360 * round((longitude - point.longitude) / 360)
         west, east = min(west, longitude), max(east, longitude)
     if east - west >= 360:
         return -180.0, min(latitudes), 180.0, max(latitudes)
@@ -145,7 +146,7 @@ def bounds(points: Sequence[Point]) -> tuple[float, float, float, float] | None:
 def _on_map(longitude: float) -> float:
     if -180 <= longitude <= 180:
         return longitude
-    return (longitude + 180) % 360 - 180
+    return longitude - math.copysign(360, longitude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +159,36 @@ class Stay:
     longitude: float
 
 
-def find_stays(points: Sequence[Point], *, metres: float, duration: timedelta) -> list[Stay]:
+def find_stays(
+    points: Sequence[Point], *, metres: float, duration: timedelta, gap: timedelta
+) -> list[Stay]:
     """Where one stayed within `metres` of the place of arrival for `duration` or longer.
 
     The stay points of Li, Zheng and others (Mining user similarity based on location history,
     2008). A fix that may be off as far as it lies outside does not end a stay, and neither does a
-    single one between two inside. The centre weighs each fix by its accuracy.
+    single one between two inside. A gap does: who was away meanwhile is not known. The centre
+    weighs each fix by its accuracy.
     """
-    count = len(points)
+    stays: list[Stay] = []
+    begin = 0
+    for part in split_at_gaps(points, gap):
+        stays += [
+            Stay(begin + stay.first, begin + stay.end, stay.latitude, stay.longitude)
+            for stay in _stays_of_part(part, metres, duration)
+        ]
+        begin += len(part)
+    return stays
+
+
+def _stays_of_part(points: Sequence[Point], metres: float, duration: timedelta) -> list[Stay]:
     longitude = np.array([point.longitude for point in points])
     latitude = np.array([point.latitude for point in points])
     radius = metres + np.array([min(point.accuracy or 0.0, metres) for point in points])
-    seconds = np.array([point.at.timestamp() for point in points])
     stays: list[Stay] = []
     first = 0
-    while first < count:
+    while first < len(points):
         end = _end_of_stay(first, longitude, latitude, radius)
-        if seconds[end - 1] - seconds[first] >= duration.total_seconds():
+        if points[end - 1].at - points[first].at >= duration:
             stays.append(_stay(points, first, end))
             first = end
         else:

@@ -22,6 +22,7 @@ from app.domain.trace import (
 )
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+GAP = timedelta(minutes=30)
 METRE = 1 / 111_195  # degrees of latitude
 
 
@@ -135,12 +136,12 @@ WAY = [(106.8, -6.2 + each * METRE) for each in range(150, 900, 150)]
 
 def test_a_stay_is_where_nobody_left_for_long_enough() -> None:
     points = _points(_stay(HOME, 12) + WAY + _stay(SHOP, 15))
-    stays = find_stays(points, metres=100, duration=timedelta(minutes=10))
+    stays = find_stays(points, metres=100, duration=timedelta(minutes=10), gap=GAP)
     assert [(stay.first, stay.end) for stay in stays] == [(0, 12), (17, 32)]
     for stay, there in zip(stays, (HOME, SHOP), strict=True):
         assert distance_metres(Place(stay.latitude, stay.longitude), Place(*there[::-1])) < 20
-    assert find_stays(points, metres=100, duration=timedelta(minutes=20)) == []
-    assert find_stays([], metres=100, duration=timedelta(minutes=1)) == []
+    assert find_stays(points, metres=100, duration=timedelta(minutes=20), gap=GAP) == []
+    assert find_stays([], metres=100, duration=timedelta(minutes=1), gap=GAP) == []
 
 
 def test_neither_an_outlier_nor_a_rough_fix_ends_a_stay() -> None:
@@ -148,13 +149,13 @@ def test_neither_an_outlier_nor_a_rough_fix_ends_a_stay() -> None:
     outlier = points[7]._replace(latitude=-6.2 + 500 * METRE)
     rough = points[10]._replace(latitude=-6.2 + 190 * METRE, accuracy=100.0)
     there = [*points[:7], outlier, *points[8:10], rough, *points[11:]]
-    stays = find_stays(there, metres=100, duration=timedelta(minutes=10))
+    stays = find_stays(there, metres=100, duration=timedelta(minutes=10), gap=GAP)
     assert [(stay.first, stay.end) for stay in stays] == [(0, 15)]
 
 
 def test_a_stay_on_the_antimeridian_is_one() -> None:
     points = _points([(180 - 5 * METRE, 0.0), (-180 + 5 * METRE, 0.0)] * 8)
-    (stay,) = find_stays(points, metres=100, duration=timedelta(minutes=10))
+    (stay,) = find_stays(points, metres=100, duration=timedelta(minutes=10), gap=GAP)
     assert (stay.first, stay.end) == (0, 16)
     assert abs(stay.longitude) == pytest.approx(180, abs=1e-4)
     assert stay.latitude == pytest.approx(0, abs=1e-6)
@@ -162,5 +163,14 @@ def test_a_stay_on_the_antimeridian_is_one() -> None:
 
 def test_a_long_stay_among_many_fixes_is_found_whole() -> None:
     points = _points(_stay(HOME, 500) + WAY, seconds=10)
-    stays = find_stays(points, metres=100, duration=timedelta(minutes=10))
+    stays = find_stays(points, metres=100, duration=timedelta(minutes=10), gap=GAP)
     assert [(stay.first, stay.end) for stay in stays] == [(0, 500)]
+
+
+def test_a_gap_ends_a_stay() -> None:
+    before, after = _points(_stay(HOME, 12)), _points(_stay(HOME, 12))
+    for gap, expected in ((30, [(0, 24)]), (31, [(0, 12), (12, 24)])):
+        later = timedelta(minutes=11 + gap)
+        points = before + [point._replace(at=point.at + later) for point in after]
+        stays = find_stays(points, metres=100, duration=timedelta(minutes=10), gap=GAP)
+        assert [(stay.first, stay.end) for stay in stays] == expected
