@@ -47,7 +47,8 @@ class Example:
 
     `path` fills the path's parameters; a route with one must answer 404 to another tenant, unless
     it names something that is `common` to all. Another one answers `elsewhere` where it differs
-    from `status`: what the body names is unknown there.
+    from `status`: what the body names is unknown there. What is `never_anonymized` is refused to
+    callers who are not to recognise anybody.
     """
 
     path: dict[str, str] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Example:
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
+    never_anonymized: bool = False
 
 
 #: Ids and words that only the first tenant's data holds; no answer to another tenant may.
@@ -88,6 +90,12 @@ _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
 _CONTACT = {"id": "con-mark"}
+_NEW_CAPTURE = {
+    "captureId": "cap-new",
+    "customerId": "cus-mark",
+    "latitude": -6.2,
+    "longitude": 106.8,
+}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _ZONE = {"id": "zon-mark"}
 _NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
@@ -192,6 +200,12 @@ EXAMPLES: dict[str, Example] = {
     "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
     "get_face_demographics": Example(elsewhere=409),
     "get_face_emotions": Example(elsewhere=409),
+    "capture_location": Example(json=_NEW_CAPTURE, status=201, elsewhere=422),
+    "capture_location_batch": Example(json=[_NEW_CAPTURE], elsewhere=422),
+    "export_location_history": Example(path={"customerId": "cus-mark"}, never_anonymized=True),
+    "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
+    "get_retention": Example(),
+    "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),

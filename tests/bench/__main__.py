@@ -13,6 +13,7 @@ from app.embedded import throwaway_cluster
 from tests.bench import (
     exports,
     face_search,
+    captures,
     import_orders,
     lists,
     ndjson,
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "nearby": nearby.measure,
     "tiles": tiles.measure,
     "face_search": face_search.measure,
+    "captures": captures.measure,
 }
 
 
