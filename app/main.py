@@ -22,6 +22,7 @@ from app.api import (
     customer,
     dashboard,
     errors,
+    event,
     export,
     feedback,
     health,
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         admin,
         sanity,
+        event,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

@@ -12,10 +12,12 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyAddress,
     StringConstraints,
     ValidationError,
     ValidationInfo,
@@ -61,6 +63,12 @@ Label = Annotated[
 ]
 #: Free text may have lines, and must not have what PostgreSQL cannot keep.
 Prose = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2_000, pattern=_PRINTABLE, strip_whitespace=True),
+]
+#: Read and thrown away, so only its length matters.
+UserAgent = Annotated[str, StringConstraints(max_length=2_000)]
 Instant = Annotated[datetime, BeforeValidator(_refuse_bare_digits)]
 #: Wide enough for a currency without places; the exact range and places are the tenant's.
 Money = Annotated[Decimal, Field(allow_inf_nan=False, ge=-MAX_MINOR, le=MAX_MINOR)]
@@ -334,6 +342,66 @@ class FeedbackRecord(IdentifiedRecord):
         if "kind" in info.data:
             check_score(info.data["kind"], score)
         return score
+
+
+class EventPlace(Record):
+    """Where an event happened, as far as a source knows. Degrees are WGS 84."""
+
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    country: Label | None = None
+    city: Label | None = None
+
+    @model_validator(mode="after")
+    def _has_a_whole_location(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude must be given together")
+        return self
+
+
+#: Compared by their text, so that a capital letter does not make another type.
+EventName = Annotated[Identity, BeforeValidator(_lower)]
+
+
+class EventRecord(Record):
+    """Something a customer did: saw a page, put a product into the cart, bought, …
+
+    Any type is taken. An `eventId` makes it safe to send an event again: it is taken once. The time
+    is the present where it is left out, and the tenant's wall clock where it has no zone.
+    `eventValue` is in the tenant's currency. Of `ipAddress` and `userAgent` the network, the device
+    type, the browser and the system are kept; what is stated of these holds against what is read.
+    """
+
+    event_id: Annotated[
+        Identity | None, Field(validation_alias=AliasChoices("eventId", "event_id", "id"))
+    ] = None
+    user_id: Label | None = None
+    customer_id: Identity
+    event_type: EventName
+    event_category: EventName | None = None
+    product_id: Identity | None = None
+    product_name: Label | None = None
+    product_category: Label | None = None
+    event_value: Money | None = None
+    event_properties: dict[str, Any] | None = None
+    page_url: Url | None = None
+    referrer_url: Url | None = None
+    ip_address: IPvAnyAddress | None = None
+    user_agent: UserAgent | None = None
+    device_type: EventName | None = None
+    browser: Label | None = None
+    os: Label | None = None
+    location: EventPlace | None = None
+    session_id: Identity | None = None
+    occurred_at: Annotated[
+        Instant | None,
+        Field(validation_alias=AliasChoices("occurredAt", "occurred_at", "createdAt")),
+    ] = None
+
+    @property
+    def id(self) -> str | None:
+        """What the source calls it."""
+        return self.event_id
 
 
 class AddressAttributes(Record):
