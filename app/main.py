@@ -16,6 +16,7 @@ from app.api import (
     address,
     admin,
     analytics,
+    behavior,
     churn,
     clv,
     contact,
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         admin,
         sanity,
         event,
+        behavior,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

@@ -6,7 +6,8 @@ A type that is not known here is an event like any other; only it has no count o
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 PAGE_VIEW = "page_view"
@@ -94,3 +95,39 @@ def totals_by_customer(events: Iterable[tuple[int, Summarised]]) -> dict[int, To
 def most_frequent(counts: Mapping[str, int]) -> str | None:
     """The name counted most often, the first by alphabet of equally frequent ones."""
     return min(counts, key=lambda name: (-counts[name], name), default=None)
+
+
+class CohortBasis(StrEnum):
+    """What makes a customer a member of the cohort of a time."""
+
+    FIRST_EVENT = "first_event"
+    FIRST_PURCHASE = "first_purchase"
+
+
+class Bucket(StrEnum):
+    """How long a stretch of the tenant's calendar is. A week begins on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+    def first_day(self, day: date) -> date:
+        """The first day of the bucket that `day` is in."""
+        match self:
+            case Bucket.DAY:
+                return day
+            case Bucket.WEEK:
+                return day - timedelta(days=day.weekday())
+            case Bucket.MONTH:
+                return day.replace(day=1)
+
+    def after(self, first_day: date, steps: int = 1) -> date:
+        """The first day of the bucket that follows so many after the one of `first_day`."""
+        match self:
+            case Bucket.DAY:
+                return first_day + timedelta(days=steps)
+            case Bucket.WEEK:
+                return first_day + timedelta(days=7 * steps)
+            case Bucket.MONTH:
+                months = first_day.year * 12 + first_day.month - 1 + steps
+                return date(months // 12, months % 12 + 1, 1)

@@ -235,9 +235,7 @@ async def test_a_batch_takes_each_id_once(
         items = answer.json()["items"]
         assert (answer.json()["accepted"], answer.json()["rejected"]) == (5, 0)
     else:
-        answer = await client.post(
-            BATCH, content="\n".join(map(json.dumps, sent)), headers=NDJSON
-        )
+        answer = await client.post(BATCH, content="\n".join(map(json.dumps, sent)), headers=NDJSON)
         *items, summary = [json.loads(line) for line in answer.text.splitlines()]
         assert summary == {"summary": {"accepted": 5, "rejected": 0}}
     assert answer.status_code == 200
@@ -255,9 +253,7 @@ async def test_a_good_event_is_not_spoilt_by_a_bad_one_of_its_id(
     assert [item["status"] for item in answer.json()["items"]] == ["rejected", "created"]
 
 
-async def test_user_id_has_to_name_the_tenant(
-    client: httpx.AsyncClient, tenant: Tenant
-) -> None:
+async def test_user_id_has_to_name_the_tenant(client: httpx.AsyncClient, tenant: Tenant) -> None:
     for user_id, status in ((tenant.slug, 201), (str(tenant.id), 201), ("another", 403)):
         answer = await client.post(EVENTS, json=event(userId=user_id))
         assert answer.status_code == status
