@@ -17,6 +17,7 @@ from app.api import (
     admin,
     analytics,
     behavior,
+    capture,
     churn,
     clv,
     contact,
@@ -42,9 +43,13 @@ from app.api import (
     store,
     venue,
 )
+from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
 from app.services.auditing import AccessLog
+from app.services.capturing import record_single_captures
+from app.services.event_recording import record_event_batch
+from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
 
@@ -77,6 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             yield
         finally:
+            await app.state.captures.drain()
+            await app.state.events.drain()
             app.state.access_log.stop()
             await auditing
             await app.state.database.close()
@@ -91,6 +98,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.access_log = AccessLog()
+    app.state.key_checks = Line(check_keys)
+    app.state.captures = Gathering(record_single_captures)
+    app.state.events = Gathering(record_event_batch)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -106,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        capture,
         referral,
         analytics,
         population,

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import IO, Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query, Request
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ from app.domain.errors import InvalidInput
 from app.domain.tenant import Tenant
 from app.services.ingestion import learn_sizes
 from app.services.outcomes import ItemError, ItemOutcome
-from app.services.records import EventRecord, IdentifiedRecord, Record, first_problem
+from app.services.records import IdentifiedRecord, first_problem
 from app.services.repetition import SeenIds
 
 MAX_ITEMS = 1_000
@@ -39,9 +39,9 @@ _IN_MEMORY_BYTES = 1024 * 1024
 #: A longer answer is not kept for a repeated request, which then does its harmless work again.
 _MAX_KEPT_BYTES = 5 * 1024 * 1024
 
-R = TypeVar("R", bound=IdentifiedRecord | EventRecord)
+R = TypeVar("R", bound=IdentifiedRecord)
 #: Writes records in the transaction given and says what became of each.
-Write = Callable[[Connection, Tenant, Sequence[R]], Coroutine[Any, Any, Sequence[ItemOutcome]]]
+Write = Callable[[Connection, Tenant, Sequence[R]], Coroutine[Any, Any, list[ItemOutcome]]]
 
 Results = Annotated[
     Literal["all", "errors"],
@@ -49,7 +49,7 @@ Results = Annotated[
 ]
 
 
-def batch_route(model: type[Record], example: dict[str, Any]) -> dict[str, Any]:
+def batch_route(model: type[IdentifiedRecord], example: dict[str, Any]) -> dict[str, Any]:
     """What a route that calls `answer_batch` tells FastAPI of its body and its answers."""
     return {
         "response_model": BatchAnswer,
@@ -60,18 +60,12 @@ def batch_route(model: type[Record], example: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[R]):
-    """What the items of a request are, and how they are written.
-
-    `id_field` is where an item has its id. Items are `repeatable` where `write` itself sees to it
-    that one which comes again does no harm; others are refused the second time.
-    """
+    """What the items of a request are, and how they are written."""
 
     model: type[R]
     write: Write[R]
     tenant: Tenant
     database: Database
-    id_field: str = "id"
-    repeatable: bool = False
 
     async def record(
         self, connection: Connection, places: Sequence[tuple[int, R]]
@@ -106,7 +100,7 @@ async def _answer_json(request: Request, batch: Batch[R]) -> Response:
     places: list[tuple[int, R]] = []
     for index, item in enumerate(items):
         try:
-            places.append((index, cast("R", batch.model.model_validate(item))))
+            places.append((index, batch.model.model_validate(item)))
         except ValidationError as error:
             outcomes[index] = _rejected(batch, index, item, error)
     async with batch.database.tenant_transaction(batch.tenant.id) as connection:
@@ -130,7 +124,7 @@ def _items(body: Any) -> list[Any]:
 
 
 def _rejected(batch: Batch[R], index: int, item: Any, error: ValidationError) -> ItemOutcome:
-    identity = item.get(batch.id_field) if isinstance(item, dict) else None
+    identity = batch.model.identity_in(item) if isinstance(item, dict) else None
     pointer, reason = first_problem(error)
     return ItemOutcome(
         index,
@@ -317,30 +311,20 @@ async def _record_stream(batch: Batch[R], parts: AsyncIterable[bytes], results: 
 
 async def _record_chunk(batch: Batch[R], chunk: _Chunk[R], seen: SeenIds) -> list[ItemOutcome]:
     outcomes = chunk.rejected
-    places = chunk.records
-    if not batch.repeatable:
-        places = _first_ones(places, seen, outcomes)
+    repeated = seen.repeated([record.id for _, record in chunk.records])
+    places: list[tuple[int, R]] = []
+    for (index, record), again in zip(chunk.records, repeated, strict=True):
+        if again and not batch.model.repeats_are_duplicates:
+            error = ItemError("/id", "occurs on an earlier line already")
+            outcomes.append(ItemOutcome(index, record.id, "rejected", error))
+        else:
+            places.append((index, record))
     if places:
         async with batch.database.tenant_transaction(batch.tenant.id) as connection:
             outcomes += await batch.record(connection, places)
         if len(chunk.records) >= _WORTH_LEARNING:
             await learn_sizes(batch.database)
     return sorted(outcomes, key=lambda outcome: outcome.index)
-
-
-def _first_ones(
-    records: Sequence[tuple[int, R]], seen: SeenIds, outcomes: list[ItemOutcome]
-) -> list[tuple[int, R]]:
-    """The records whose ids no earlier line had; the others are refused."""
-    ids = [str(record.id) for _, record in records]
-    first: list[tuple[int, R]] = []
-    for (index, record), again in zip(records, seen.repeated(ids), strict=True):
-        if again:
-            error = ItemError("/id", "occurs on an earlier line already")
-            outcomes.append(ItemOutcome(index, record.id, "rejected", error))
-        else:
-            first.append((index, record))
-    return first
 
 
 def _parsed(line: bytes) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from app.database import Connection
@@ -47,12 +47,9 @@ _UNKNOWN = Client(None, None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of each event, in the order given, and whose events were new, by key.
+    """What became of each event, in the order given, and whose events were new, by key."""
 
-    The id of an outcome is that of the event, also where the source gave none.
-    """
-
-    outcomes: Sequence[ItemOutcome]
+    outcomes: list[ItemOutcome]
     touched: frozenset[int]
 
 
@@ -84,20 +81,17 @@ async def record_events(
     return Recorded([outcomes[index] for index in range(len(records))], touched)
 
 
-async def record_event(
-    connection: Connection, tenant: Tenant, record: EventRecord
-) -> tuple[str, bool]:
-    """Record one event; its id, and whether it is new. Raises InvalidInput."""
-    recorded = await record_events(connection, tenant, [record])
-    return outcome_of_one(recorded.outcomes[0])
+async def record_event_batch(
+    connection: Connection, tenant: Tenant, records: Sequence[EventRecord]
+) -> list[ItemOutcome]:
+    """`record_events`, for whoever wants to know of the events alone."""
+    return (await record_events(connection, tenant, records)).outcomes
 
 
-def outcome_of_one(outcome: ItemOutcome) -> tuple[str, bool]:
-    """The id of a recorded event, and whether it is new. Raises InvalidInput for a refused one."""
+def raise_if_rejected(outcome: ItemOutcome) -> None:
+    """Raises InvalidInput for an event that was refused."""
     if outcome.error is not None:
         raise invalid(outcome.error)
-    assert outcome.id is not None
-    return outcome.id, outcome.status == "created"
 
 
 async def _write(
@@ -118,11 +112,11 @@ async def _write(
         else:
             reason = missing.erased.get(each.customer_id, NO_CUSTOMER.reason)
             error = ItemError(NO_CUSTOMER.pointer, reason)
-            outcomes[each.place] = ItemOutcome(each.place, _given_id(each), "rejected", error)
+            outcomes[each.place] = ItemOutcome(each.place, each.event.id, "rejected", error)
     # A customer may have been erased since, and is then as unknown as any.
     gone, touched_too = await _write_of_known(connection, tenant, moved, outcomes)
     for each in gone:
-        outcomes[each.place] = ItemOutcome(each.place, _given_id(each), "rejected", NO_CUSTOMER)
+        outcomes[each.place] = ItemOutcome(each.place, each.event.id, "rejected", NO_CUSTOMER)
     return touched | touched_too
 
 
@@ -163,10 +157,6 @@ async def _write_of_known(
     return stranded, frozenset(totals)
 
 
-def _given_id(each: _Incoming) -> str | None:
-    return None if each.digest is None else each.event.id
-
-
 def _month(moment: datetime) -> date:
     day = moment.astimezone(UTC).date()
     return day.replace(day=1)
@@ -186,15 +176,14 @@ class _Rules:
         """The event that the record states. Raises Rejected."""
         if record.user_id is not None and not self._tenant.is_named(record.user_id):
             raise Rejected("/userId", "names another tenant than the key's")
-        given = record.event_id
         client = _UNKNOWN if record.user_agent is None else read_user_agent(record.user_agent)
         place = record.location
         return _Incoming(
             index,
             record.customer_id,
-            None if given is None else _digest(given),
+            _digest(record.id) if record.is_named else None,
             NewEvent(
-                str(uuid4()) if given is None else given,
+                record.id,
                 self._occurred_at(record.occurred_at),
                 record.event_type,
                 record.event_category,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
 
 from pydantic import (
     AliasChoices,
@@ -26,6 +27,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.capture import Source, VisitType, read_place
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
 from app.domain.money import MAX_MINOR
@@ -94,7 +96,15 @@ class Record(BaseModel):
 class IdentifiedRecord(Record):
     """What a source names by an id of its own making: sent again, it is the same thing."""
 
+    #: Whether an id that comes twice is a success that changes nothing, or a mistake of the source.
+    repeats_are_duplicates: ClassVar[bool] = False
+
     id: Identity
+
+    @classmethod
+    def identity_in(cls, item: Mapping[str, Any]) -> object:
+        """What stands where the id belongs in an item as it was sent."""
+        return item.get(cls.model_fields["id"].alias or "id")
 
 
 class OrderItemRecord(Record):
@@ -363,7 +373,7 @@ class EventPlace(Record):
 EventName = Annotated[Identity, BeforeValidator(_lower)]
 
 
-class EventRecord(Record):
+class EventRecord(IdentifiedRecord):
     """Something a customer did: saw a page, put a product into the cart, bought, …
 
     Any type is taken. An `eventId` makes it safe to send an event again: it is taken once. The time
@@ -372,10 +382,12 @@ class EventRecord(Record):
     type, the browser and the system are kept; what is stated of these holds against what is read.
     """
 
-    event_id: Annotated[
-        Identity | None, Field(validation_alias=AliasChoices("eventId", "event_id", "id"))
-    ] = None
-    user_id: Label | None = None
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="eventId", default_factory=lambda: str(uuid4()), description="The source's own id."
+    )
+    user_id: Identity | None = None
     customer_id: Identity
     event_type: EventName
     event_category: EventName | None = None
@@ -399,9 +411,65 @@ class EventRecord(Record):
     ] = None
 
     @property
-    def id(self) -> str | None:
-        """What the source calls it."""
-        return self.event_id
+    def is_named(self) -> bool:
+        """Whether the source gave the id, and may send the event again under it."""
+        return "id" in self.model_fields_set
+
+
+def _unknown(value: object) -> object:
+    # What the location services of iOS state where they do not know.
+    return None if type(value) in (int, float) and value == -1 else value
+
+
+Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class CaptureRecord(IdentifiedRecord):
+    """Where a customer was, as an app states it.
+
+    `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
+    without a `captureId` is given one. -1 for accuracy, speed or heading means unknown.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="captureId", default_factory=lambda: uuid4().hex, description="The app's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    latitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    accuracy: Annotated[Metres | None, BeforeValidator(_unknown)] = None
+    altitude: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    speed: Annotated[Metres | None, BeforeValidator(_unknown)] = None
+    heading: Annotated[
+        Annotated[float, Field(ge=0, le=360, allow_inf_nan=False)] | None,
+        BeforeValidator(_unknown),
+    ] = None
+    source: Annotated[Source, BeforeValidator(_lower)] = Source.GPS
+    captured_by: Identity | None = None
+    device_id: Identity | None = None
+    visit_type: Annotated[VisitType, BeforeValidator(_lower)] | None = None
+    notes: Prose | None = None
+    photo_url: (
+        Annotated[str, StringConstraints(max_length=2_000, pattern=r"^(https?|s3)://[!-~]+$")]
+        | None
+    ) = None
+    captured_at: Instant | None = None
+
+    @field_validator("longitude", mode="after")
+    @classmethod
+    def _is_a_place(cls, longitude: float, info: ValidationInfo) -> float:
+        if "latitude" in info.data:
+            try:
+                read_place(info.data["latitude"], longitude)
+            except ValueError:
+                raise ValueError(
+                    "names no place: latitude must lie between -90 and 90, and longitude between "
+                    "-180 and 180"
+                ) from None
+        return longitude
 
 
 class AddressAttributes(Record):

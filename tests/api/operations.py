@@ -152,7 +152,7 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
     "record_event": Example(json=_NEW_EVENT, status=201, elsewhere=422),
-    "record_event_batch": Example(json=[_NEW_EVENT], elsewhere=422),
+    "record_events": Example(json=[_NEW_EVENT], elsewhere=422),
     "get_customer_behavior": Example(path=_CUSTOMER),
     "get_funnel": Example(query={"steps": "page_view,purchase"}),
     "get_retention": Example(),

@@ -1,10 +1,11 @@
 """Behaviour events over HTTP."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
 from app.api.schemas.profile import View
+from app.services.outcomes import ItemOutcome
 
 EXAMPLE: dict[str, Any] = {
     "eventId": "evt-7001",
@@ -46,10 +47,11 @@ class EventAnswer(View):
     status: Literal["created", "duplicate"]
 
     @classmethod
-    def of(cls, event_id: str, *, created: bool) -> "EventAnswer":
-        """The answer for the event called `event_id`."""
+    def of(cls, outcome: ItemOutcome) -> Self:
+        """`outcome`, which is no refusal."""
+        created = outcome.status == "created"
         return cls(
             message="Event recorded" if created else "Event was recorded before",
-            event_id=event_id,
+            event_id=outcome.id or "",
             status="created" if created else "duplicate",
         )
