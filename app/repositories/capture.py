@@ -6,7 +6,6 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import fetch_row, fetch_rows
@@ -119,23 +118,15 @@ async def take(
     new: set[UUID] = set()
     for identity, sk, *place, digest in rows:
         if digest is None:
-            owners[identity] = Owner(sk, _known_place(*place))
+            owners[identity] = Owner(sk, _known_place(place))
         else:
             new.add(digest)
     return Taken(owners, frozenset(new))
 
 
-def _known_place(
-    latitude: float | None,
-    longitude: float | None,
-    accuracy: float | None,
-    at: datetime | None,
-    source: str | None,
-    captured_by: str | None,
-) -> KnownPlace | None:
-    if latitude is None or longitude is None:
-        return None
-    return KnownPlace(Place(latitude, longitude), accuracy, at, source, captured_by)
+def _known_place(columns: Sequence[Any]) -> KnownPlace | None:
+    latitude, longitude, *known = columns
+    return None if latitude is None else KnownPlace(Place(latitude, longitude), *known)
 
 
 _ADD = """
