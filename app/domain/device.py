@@ -1,6 +1,7 @@
 """What a request tells of the device it came from, and how little of it is kept."""
 
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 #: Operating systems, as the uap-core project names them, that only run on desks and laps.
 _DESKTOP_SYSTEMS = frozenset(
@@ -12,17 +13,20 @@ _IPV4_BITS = 24
 _IPV6_BITS = 48
 
 
-def truncated_address(address: IPv4Address | IPv6Address) -> str:
+# A visit is several events from one address.
+@lru_cache(maxsize=4096)
+def truncated_address(address: str) -> str:
     """The network that an address is in, such as 203.0.113.0/24 or 2001:db8:7::/48.
 
-    An IPv4 address written as IPv6 is taken for what it is.
+    An IPv4 address written as IPv6 is taken for what it is. Raises ValueError where it is none.
     """
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is None:
-            kept = int(address) >> (128 - _IPV6_BITS) << (128 - _IPV6_BITS)
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is None:
+            kept = int(parsed) >> (128 - _IPV6_BITS) << (128 - _IPV6_BITS)
             return f"{IPv6Address(kept)}/{_IPV6_BITS}"
-        address = address.ipv4_mapped
-    kept = int(address) >> (32 - _IPV4_BITS) << (32 - _IPV4_BITS)
+        parsed = parsed.ipv4_mapped
+    kept = int(parsed) >> (32 - _IPV4_BITS) << (32 - _IPV4_BITS)
     return f"{IPv4Address(kept)}/{_IPV4_BITS}"
 
 

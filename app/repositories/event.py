@@ -1,12 +1,12 @@
 """Behaviour events: received once, written with what they add to the summaries."""
 
-import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.event import Totals
@@ -40,10 +40,10 @@ class NewEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Customers by external id, and which of the digests were not known before."""
+    """Customers by external id, and which of the digests were not known before, as 32 digits."""
 
     customers: Mapping[str, int]
-    fresh: frozenset[UUID]
+    fresh: frozenset[str]
 
 
 # Customers are shared with other writers of events; only whoever merges or erases one is waited
@@ -68,16 +68,16 @@ WITH months AS MATERIALIZED (
     ) AS c
 ), fresh AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
-    SELECT $1, 'event', named.digest
-    FROM unnest($3::uuid[], $4::text[]) AS named (digest, customer_id)
+    SELECT $1, 'event', named.digest::uuid
+    FROM unnest($3::text[], $4::text[]) AS named (digest, customer_id)
     WHERE (named.customer_id IN (SELECT id FROM known)) IS TRUE
     ORDER BY named.digest
     ON CONFLICT DO NOTHING
     RETURNING digest
 )
-SELECT sk, id, NULL::uuid AS digest FROM known
+SELECT sk, id, NULL AS digest FROM known
 UNION ALL
-SELECT NULL, NULL, digest FROM fresh
+SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
 """
 
 # A duplicate never comes this far, so what is added is added once.
@@ -137,7 +137,7 @@ async def receive(
     tenant_id: int,
     *,
     customer_ids: Collection[str],
-    named: Sequence[tuple[UUID, str]],
+    named: Sequence[tuple[str, str]],
     months: Collection[date],
 ) -> Received:
     """Keep the named customers from leaving, remember the ids of events, and make the months ready.
@@ -150,7 +150,7 @@ async def receive(
         _RECEIVE, (tenant_id, list(customer_ids), list(digests), list(owners), list(months))
     )
     customers: dict[str, int] = {}
-    fresh: set[UUID] = set()
+    fresh: set[str] = set()
     for sk, customer_id, digest in rows:
         if digest is None:
             customers[customer_id] = sk
@@ -167,7 +167,11 @@ async def insert_many(
 ) -> None:
     """Write events, each with the key of its customer, and add `totals` to the summaries."""
     owners, rows = zip(*events, strict=True)
-    columns = map(list, zip(*rows, strict=True))
+    # What no event has need not be said for each: where an array is missing, unnest gives nulls.
+    columns = [
+        None if all(value is None for value in column) else list(column)
+        for column in zip(*rows, strict=True)
+    ]
     await connection.exec_driver_sql(
         _INSERT, (tenant_id, list(owners), *columns, list(totals), *_summary_columns(totals))
     )
@@ -187,10 +191,14 @@ def _summary_columns(totals: Mapping[int, Totals]) -> Iterable[list[Any]]:
             own.last_event_at,
             own.first_purchase_at,
             own.last_purchase_at,
-            json.dumps(own.categories),
-            json.dumps(own.devices),
-            json.dumps(own.sources),
+            _json(own.categories),
+            _json(own.devices),
+            _json(own.sources),
         )
         for own in totals.values()
     ]
     return map(list, zip(*rows, strict=True))
+
+
+def _json(counts: Counter[str]) -> str:
+    return to_json(counts).decode()

@@ -12,9 +12,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NamedTuple
-from uuid import UUID
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
+
+from pydantic_core import to_json
 
 from app.database import Connection
 from app.domain.device import truncated_address
@@ -41,7 +42,7 @@ from app.services.user_agent import Client, read_user_agent
 MAX_PROPERTIES_BYTES = 16_384
 
 # What JSON may say and PostgreSQL cannot keep: an escaped NUL, unless its backslash is escaped.
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _UNKNOWN = Client(None, None, None, None)
 
 
@@ -58,7 +59,7 @@ class _Incoming(NamedTuple):
 
     place: int
     customer_id: str
-    digest: UUID | None
+    digest: str | None
     event: NewEvent
 
 
@@ -134,7 +135,7 @@ async def _write_of_known(
         tenant.id,
         customer_ids={each.customer_id for each in incoming},
         named=[(each.digest, each.customer_id) for each in incoming if each.digest is not None],
-        months={_month(each.event.occurred_at) for each in incoming},
+        months=_months(incoming),
     )
     stranded: list[_Incoming] = []
     new: list[tuple[int, NewEvent]] = []
@@ -157,9 +158,9 @@ async def _write_of_known(
     return stranded, frozenset(totals)
 
 
-def _month(moment: datetime) -> date:
-    day = moment.astimezone(UTC).date()
-    return day.replace(day=1)
+def _months(incoming: Sequence[_Incoming]) -> list[date]:
+    moments = [each.event.occurred_at.astimezone(UTC) for each in incoming]
+    return [date(year, month, 1) for year, month in {(at.year, at.month) for at in moments}]
 
 
 class _Rules:
@@ -194,7 +195,7 @@ class _Rules:
                 _properties(record),
                 record.page_url,
                 record.referrer_url,
-                None if record.ip_address is None else truncated_address(record.ip_address),
+                _network(record.ip_address),
                 client.software,
                 record.device_type or client.device_type,
                 record.browser or client.browser,
@@ -226,21 +227,39 @@ class _Rules:
             raise Rejected("/eventValue", str(error)) from error
 
 
-def _digest(event_id: str) -> UUID:
-    # As `md5(id)::uuid` in the database.
-    return UUID(bytes=hashlib.md5(event_id.encode(), usedforsecurity=False).digest())
+def _digest(event_id: str) -> str:
+    # As `md5(id)` in the database.
+    return hashlib.md5(event_id.encode(), usedforsecurity=False).hexdigest()
+
+
+def _network(address: str | None) -> str | None:
+    if address is None:
+        return None
+    try:
+        return truncated_address(address.strip())
+    except ValueError:
+        raise Rejected("/ipAddress", "must be an IPv4 or IPv6 address") from None
 
 
 def _properties(record: EventRecord) -> str | None:
     if record.event_properties is None:
         return None
     try:
-        text = json.dumps(record.event_properties, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
-    except (ValueError, RecursionError):
-        raise Rejected("/eventProperties", "must be JSON with finite numbers") from None
-    if size > MAX_PROPERTIES_BYTES:
+        text = to_json(record.event_properties)
+    except ValueError:
+        raise Rejected("/eventProperties", "must be JSON") from None
+    if len(text) > MAX_PROPERTIES_BYTES:
         raise Rejected("/eventProperties", f"must not be longer than {MAX_PROPERTIES_BYTES} bytes")
-    if "\\u0000" in text and _NUL.search(text):
+    if b"\\u0000" in text and _NUL.search(text):
         raise Rejected("/eventProperties", "must not hold a NUL character")
-    return text
+    if (b"NaN" in text or b"Infinity" in text) and not _is_finite(record.event_properties):
+        raise Rejected("/eventProperties", "must have finite numbers only")
+    return text.decode()
+
+
+def _is_finite(properties: dict[str, Any]) -> bool:
+    try:
+        json.dumps(properties, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -18,7 +18,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    IPvAnyAddress,
     StringConstraints,
     ValidationError,
     ValidationInfo,
@@ -398,7 +397,7 @@ class EventRecord(IdentifiedRecord):
     event_properties: dict[str, Any] | None = None
     page_url: Url | None = None
     referrer_url: Url | None = None
-    ip_address: IPvAnyAddress | None = None
+    ip_address: Annotated[str, StringConstraints(max_length=100)] | None = None
     user_agent: UserAgent | None = None
     device_type: EventName | None = None
     browser: Label | None = None

@@ -12,6 +12,7 @@ import uvloop
 from app.embedded import throwaway_cluster
 from tests.bench import (
     captures,
+    events,
     import_orders,
     lists,
     ndjson,
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "update_scores": update_scores.measure,
     "lists": lists.measure,
     "captures": captures.measure,
+    "events": events.measure,
 }
 
 
