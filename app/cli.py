@@ -48,7 +48,7 @@ tenants = typer.Typer(help="Businesses.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(tenants, name="tenant")
 app.add_typer(keys, name="key")
-imports = typer.Typer(help="Customers and orders from files.", no_args_is_help=True)
+imports = typer.Typer(help="Customers, orders and events from files.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
 DataDir = Annotated[
@@ -480,6 +480,31 @@ def import_customers(
 
     _import(
         importing.import_customers,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
+@imports.command("events")
+def import_events(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each behaviour event; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_events,
         file,
         tenant,
         file_format=_file_format(column, delimiter, encoding, date_format),
