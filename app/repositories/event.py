@@ -47,25 +47,27 @@ class Received:
 
 
 # Customers are shared with other writers of events; only whoever merges or erases one is waited
-# for, here and nowhere later, while this transaction holds nothing yet. A month nobody wrote to
-# before is made first, because that takes a lock on the table of customers.
+# for, here and nowhere later, while this transaction holds nothing yet. Then a month nobody wrote
+# to before is made: that takes a lock on the table of customers, with which no row of it may be
+# waited for, because whoever has the row may want the table. The parts are done in the order of the
+# union; to count the customers is to lock all of them.
 #
 # IS TRUE keeps the planner from turning the look-up into a loop over pairs: it knows nothing of the
 # lengths of arrays.
 _RECEIVE = """
-WITH months AS MATERIALIZED (
-    SELECT count(ensure_partition('behavior_events', month)) AS there
-    FROM unnest($5::date[]) AS needed (month)
-), known AS MATERIALIZED (
+WITH known AS MATERIALIZED (
     SELECT c.sk, c.id
-    FROM months
-    CROSS JOIN unnest($2::text[]) AS wanted (id)
+    FROM unnest($2::text[]) AS wanted (id)
     CROSS JOIN LATERAL (
         SELECT sk, id FROM customers
         WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
         ORDER BY id LIMIT 1
         FOR KEY SHARE
     ) AS c
+), months AS MATERIALIZED (
+    SELECT ensure_partition('behavior_events', month) AS made
+    FROM unnest($5::date[]) AS needed (month)
+    WHERE (SELECT count(*) FROM known) > 0
 ), fresh AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'event', named.digest::uuid
@@ -76,6 +78,8 @@ WITH months AS MATERIALIZED (
     RETURNING digest
 )
 SELECT sk, id, NULL AS digest FROM known
+UNION ALL
+SELECT NULL, NULL, NULL FROM months WHERE made IS NULL
 UNION ALL
 SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
 """

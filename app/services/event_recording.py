@@ -160,7 +160,8 @@ async def _write_of_known(
 
 def _months(incoming: Sequence[_Incoming]) -> list[date]:
     moments = [each.event.occurred_at.astimezone(UTC) for each in incoming]
-    return [date(year, month, 1) for year, month in {(at.year, at.month) for at in moments}]
+    # Everybody makes what is missing in one order, and nobody waits in a circle.
+    return [date(*month, 1) for month in sorted({(at.year, at.month) for at in moments})]
 
 
 class _Rules:

@@ -78,12 +78,33 @@ END $$;
 """
 
 
+# Two writers who meet a new month: the second waits, and then has to see what the first has made.
+# to_regclass() answers from a cache that nothing has refreshed meanwhile; a query does not.
+CACHED = "IF to_regclass(partition) IS NOT NULL THEN"
+LOOKED_UP = """IF EXISTS (
+        SELECT FROM pg_class
+        WHERE relname = partition AND relnamespace = 'public'::regnamespace
+    ) THEN"""
+WAIT = "PERFORM pg_advisory_xact_lock(hashtext(partition));\n    "
+
+
 def upgrade() -> None:
     for script in (EVENTS, SUMMARIES, ADD_COUNTS):
         _run(script)
+    _look_after_waiting(CACHED, LOOKED_UP)
+
+
+def _look_after_waiting(before: str, after: str) -> None:
+    _run(f"""
+        DO $do$ BEGIN EXECUTE replace(
+            pg_get_functiondef('ensure_partition(text, date)'::regprocedure),
+            $x${WAIT}{before}$x$, $x${WAIT}{after}$x$
+        ); END $do$;
+    """)
 
 
 def downgrade() -> None:
+    _look_after_waiting(LOOKED_UP, CACHED)
     _run("""
         DROP FUNCTION add_counts(jsonb, jsonb);
         DROP TABLE behavior_summaries;

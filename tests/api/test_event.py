@@ -156,10 +156,11 @@ async def test_the_same_id_again_is_a_success_and_the_first_one_stays(
     assert row["event_type"] == "page_view"
 
 
+@pytest.mark.parametrize("number", [None, 1])
 async def test_events_of_years_ago_are_taken(
-    client: httpx.AsyncClient, database: Database, tenant: Tenant
+    client: httpx.AsyncClient, database: Database, tenant: Tenant, number: int | None
 ) -> None:
-    answer = await client.post(EVENTS, json=event(1, occurredAt="2019-07-31T23:59:59.999Z"))
+    answer = await client.post(EVENTS, json=event(number, occurredAt="2019-07-31T23:59:59.999Z"))
     assert answer.status_code == 201, answer.text
     assert len(await stored(database, tenant)) == 1
 
