@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Query
 
+from app.api.audit import note_subject
 from app.api.dependencies import Caller, Connection, PathId, UserId, check_user_id, requires
 from app.api.disclosure import Disclosed
 from app.api.errors import bad_parameter
@@ -51,6 +52,7 @@ async def get_customer_behavior(
     check_user_id(caller, user_id)
     tenant = caller.tenant
     customer = await customers.get(connection, tenant.id, id)
+    note_subject(customer.id)
     summary = await behavior.find(connection, tenant.id, customer.sk)
     now = tenant.as_of(datetime.now(UTC))
     today = tenant.local_day(now)

@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.database import Database
 from app.domain.access import Scope
+from app.domain.privacy import pseudonym
 from app.domain.tenant import Tenant
+from app.repositories import tenant as tenants
 from tests.factories import make_customer, make_key, make_tenant
 
 EVENTS = "/api/segmentation/events"
@@ -130,6 +133,18 @@ async def test_a_summary_stays_with_its_tenant_and_is_told_under_a_pseudonym(
     told = (await anonymous.get(path, headers={"X-API-Key": key})).json()
     assert told["customerId"] != "siti"
     assert told["totalEvents"] == 1
+
+
+async def test_whose_summary_was_read_is_noted(
+    app: FastAPI, client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "siti")
+    await behavior(client)
+    await app.state.access_log.flush(database)
+    [read] = (await client.get("/api/privacy/audit")).json()["items"]
+    async with database.tenant_transaction(tenant.id) as connection:
+        subject = pseudonym(await tenants.get_pseudonym_key(connection), "siti")
+    assert (read["operation"], read["subject"]) == ("get_customer_behavior", subject)
 
 
 _RECOUNT = """

@@ -49,9 +49,10 @@ class EventAnswer(View):
     @classmethod
     def of(cls, outcome: ItemOutcome) -> Self:
         """`outcome`, which is no refusal."""
+        assert outcome.id is not None
         created = outcome.status == "created"
         return cls(
             message="Event recorded" if created else "Event was recorded before",
-            event_id=outcome.id or "",
+            event_id=outcome.id,
             status="created" if created else "duplicate",
         )
