@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.compiler import SQLCompiler
 
 #: What services and routes hold: they pass it on to repositories and never write SQL on it.
 Connection = AsyncConnection
@@ -285,6 +286,17 @@ def driver_sql(statement: ClauseElement) -> str:
     To be called once, when a module is imported: building a statement takes longer than running it.
     """
     return str(statement.compile(dialect=asyncpg_dialect.dialect()))  # type: ignore[no-untyped-call]
+
+
+def positional(statement: ClauseElement) -> tuple[str, list[str]]:
+    """`statement` as `driver_sql` has it, and its parameters in the order of their numbers.
+
+    For a long statement that is built once and run often: `exec_driver_sql` does not look at each
+    of its parameters again.
+    """
+    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
+    assert isinstance(compiled, SQLCompiler)
+    return str(compiled), list(compiled.positiontup or ())
 
 
 # The last but one is what the driver raises on a connection that the server shut down while idle.

@@ -32,6 +32,7 @@ from app.services import (
     retention,
     sanity,
     scoring,
+    segmentation,
     tenancy,
     totals,
 )
@@ -144,6 +145,14 @@ def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) 
     async def keep_totals(job: Job) -> None:
         await _keep_totals(database, json.loads(job.payload or b"{}"))
 
+    @queue.entrypoint("evaluate_segments")
+    async def evaluate_segments(job: Job) -> None:
+        await _evaluate_segments(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("evaluate_touched", "* * * * *")
+    async def evaluate_touched(_: Schedule) -> None:
+        await _evaluate_touched(database)
+
     @queue.entrypoint(face_erasure.JOB)
     async def erase_face(job: Job) -> None:
         await _erase_face(database, backend, json.loads(job.payload or b"{}"))
@@ -201,6 +210,21 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
         return
     if mode is RunMode.FULL:
         await _check(database, tenant)
+
+
+async def _evaluate_segments(database: Database, wanted: dict[str, int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    log.info("evaluating segments of %s", tenant.slug)
+    await segmentation.evaluate_requested(database, tenant)
+
+
+async def _evaluate_touched(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await segmentation.evaluate_touched(database, tenant)
 
 
 async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None:
@@ -267,6 +291,7 @@ async def _request_due_runs(database: Database) -> None:
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await scoring.request_due_runs(connection, tenant, now=now)
+            await segmentation.request_due_evaluations(connection, tenant)
 
 
 async def _compact_totals(database: Database) -> None:
@@ -275,6 +300,7 @@ async def _compact_totals(database: Database) -> None:
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await totals.compact(connection, tenant)
+            await segmentation.compact_sizes(connection, tenant)
 
 
 async def _maintain(database: Database) -> None:

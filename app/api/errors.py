@@ -21,6 +21,7 @@ from app.domain.errors import (
     InvalidInput,
     NotFound,
     RunInProgress,
+    TookTooLong,
     Unauthenticated,
     UnreadableFile,
 )
@@ -133,6 +134,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     UnreadableFile: Kind(422, "unreadable-file", "The file cannot be read"),
     Conflict: Kind(409, "conflict", "The request contradicts the present state"),
     RunInProgress: Kind(409, "run-in-progress", "A scoring run is in progress"),
+    TookTooLong: Kind(504, "took-too-long", "It took too long"),
     Unauthenticated: Kind(401, "unauthenticated", "A valid API key is needed"),
     Forbidden: Kind(403, "forbidden", "The key does not cover this"),
     UnreadableBody: Kind(400, "unreadable-body", "The body is not valid JSON"),

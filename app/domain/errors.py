@@ -7,6 +7,7 @@ DomainError
 ├── UnreadableFile      a file is not what it should be
 ├── Conflict            the request contradicts the present state
 │   └── RunInProgress   another scoring run of the tenant holds the lock
+├── TookTooLong         an answer that is given up after a while was not there by then
 ├── Unauthenticated     no credentials, or credentials that do not hold
 └── Forbidden           the credentials do not cover the request
 """
@@ -56,6 +57,10 @@ class RunInProgress(Conflict):
 
     def __init__(self, tenant: str) -> None:
         super().__init__(f"Another scoring run of tenant {tenant!r} is in progress.")
+
+
+class TookTooLong(DomainError):
+    """What is answered at once or not at all was not there in time."""
 
 
 class Unauthenticated(DomainError):

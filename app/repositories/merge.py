@@ -29,6 +29,23 @@ _MOVE_ALIASES = """
 UPDATE customer_aliases SET customer_sk = $3 WHERE tenant_id = $1 AND customer_sk = $2
 """
 
+# Members by hand stay so under the other name; who is one by criteria is told anew.
+_MOVE_MEMBERSHIPS = """
+UPDATE segment_members m SET customer_sk = $3
+WHERE tenant_id = $1 AND customer_sk = $2 AND manual AND left_at IS NULL AND NOT EXISTS (
+    SELECT FROM segment_members own
+    WHERE own.tenant_id = $1 AND own.segment_sk = m.segment_sk AND own.customer_sk = $3
+      AND own.left_at IS NULL
+)
+"""
+_KEEP_MEMBERSHIPS = """
+UPDATE segment_members own SET manual = true
+FROM segment_members m
+WHERE own.tenant_id = $1 AND own.customer_sk = $3 AND own.left_at IS NULL AND NOT own.manual
+  AND m.tenant_id = $1 AND m.segment_sk = own.segment_sk AND m.customer_sk = $2 AND m.manual
+  AND m.left_at IS NULL
+"""
+
 
 # What was kept of events stays for good, while the events themselves may be gone: the two are added
 # up, not counted anew.
@@ -59,6 +76,7 @@ async def move_history(
         "addresses": _MOVE_ADDRESSES,
         "referrals": _MOVE_REFERRED,
         "customer_aliases": _MOVE_ALIASES,
+        "segment_members": _MOVE_MEMBERSHIPS,
     }
     moved: dict[str, int] = {}
     for name, statement in statements.items():
@@ -66,6 +84,7 @@ async def move_history(
         if result.rowcount:
             moved[name] = result.rowcount
     await connection.exec_driver_sql(_ADD_UP_BEHAVIOR, (tenant_id, duplicate, target))
+    await connection.exec_driver_sql(_KEEP_MEMBERSHIPS, (tenant_id, duplicate, target))
     return moved
 
 
@@ -75,6 +94,8 @@ _COMPUTED = (
     "external_run_rows",
     "customer_terms",
     "behavior_summaries",
+    "segment_members",
+    "segment_touched",
 )
 
 

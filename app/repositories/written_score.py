@@ -161,6 +161,7 @@ class WritingStatements:
     explain: TextClause
     unscored: TextClause
     absent: TextClause
+    touch: TextClause
 
 
 # A row at a time by key, whatever the statistics say: right after an import they may know nothing.
@@ -187,6 +188,10 @@ def writing_statements(derived: str, *, of_run: bool) -> WritingStatements:
         explain=text(explain),
         unscored=text(f"SELECT n.customer_sk FROM {missing} ORDER BY n.customer_sk"),
         absent=text(f"SELECT n.place, n.customer_id FROM {missing} ORDER BY 1"),
+        touch=text(f"""
+    INSERT INTO segment_touched (tenant_id, customer_sk)
+    SELECT CAST(:tenant_id AS integer), n.customer_sk FROM {source} n
+    WHERE EXISTS (SELECT FROM segment_versions WHERE tenant_id = :tenant_id)"""),
     )
 
 
@@ -334,6 +339,16 @@ async def write(
         found, stale, missed = (await connection.execute(statements.explain, parameters)).one()
         if not missed:
             return Outcome(updated, found - stale - updated, stale), staged - found
+
+
+async def touch_segments(
+    connection: AsyncConnection,
+    statements: WritingStatements,
+    tenant_id: int,
+    run_id: UUID | None = None,
+) -> None:
+    """Leave the staged customers to the job that tells who belongs to which segment."""
+    await connection.execute(statements.touch, _stage_of(tenant_id, run_id))
 
 
 def _stage_of(tenant_id: int, run_id: UUID | None) -> dict[str, object]:

@@ -282,6 +282,7 @@ async def _write(
 ) -> tuple[Outcome, int]:
     day = tenant.local_day(tenant.as_of(now))
     await partition.ensure(connection, "score_history", day.replace(day=1))
+    await written.touch_segments(connection, statements, tenant.id, run_id)
     savepoint = await connection.begin_nested()
     outcome, absent = await written.write(
         connection, statements, tenant.id, staged=staged, as_of_day=day, run_id=run_id

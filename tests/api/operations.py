@@ -16,6 +16,7 @@ from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.event import EXAMPLE as EVENT
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
+from app.api.schemas.segment import EXAMPLE as SEGMENT
 from app.api.schemas.store import EXAMPLE as STORE
 from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
@@ -31,6 +32,9 @@ from app.repositories.tables import (
     face_users,
     faces,
     job_runs,
+    segment_members,
+    segment_sizes,
+    segments,
     stores,
 )
 from tests.factories import (
@@ -77,6 +81,7 @@ MARKS = (
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
+SEGMENT_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
 USER_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
 ERASURE_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e3f")
 _ORDER = {"id": "ord-mark"}
@@ -102,6 +107,8 @@ _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _ZONE = {"id": "zon-mark"}
 _NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
+_SEGMENT = {"id": str(SEGMENT_ID)}
+_MEMBER = {"id": str(SEGMENT_ID), "customerId": "cus-mark"}
 _CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
 # Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
 _PHOTO: dict[str, Any] = {"content": b"photo", "media_type": "image/jpeg", "status": 503}
@@ -189,6 +196,27 @@ EXAMPLES: dict[str, Example] = {
     "get_funnel": Example(query={"steps": "page_view,purchase"}),
     "get_retention": Example(),
     "get_sanity": Example(),
+    "get_criteria_schema": Example(),
+    "list_customer_segments": Example(),
+    "create_segment": Example(json=SEGMENT, status=201),
+    "preview_segment": Example(json={"criteria": {"field": "createdAt", "exists": True}}),
+    "get_segment_overlap": Example(
+        json={"segmentIds": [str(SEGMENT_ID), str(SEGMENT_ID)]}, elsewhere=422
+    ),
+    "get_segment": Example(path=_SEGMENT),
+    "change_segment": Example(path=_SEGMENT, json={"name": "Another name"}),
+    "remove_segment": Example(path=_SEGMENT, status=204),
+    "evaluate_segment": Example(path=_SEGMENT, status=202),
+    "cancel_segment_evaluation": Example(path=_SEGMENT, status=202),
+    "export_segment_members": Example(path=_SEGMENT),
+    "list_segment_members": Example(path=_SEGMENT),
+    "add_segment_member": Example(path=_SEGMENT, json={"customerId": "cus-mark"}, status=201),
+    "add_named_segment_member": Example(path=_MEMBER, status=201),
+    "get_segment_member": Example(path=_MEMBER),
+    "remove_segment_member": Example(path=_MEMBER, status=204),
+    "explain_segment_membership": Example(path=_MEMBER),
+    "list_segment_changes": Example(path=_SEGMENT),
+    "find_lookalikes": Example(path=_SEGMENT),
     "record_face_consent": Example(json=_CONSENT, status=201, elsewhere=422),
     "list_face_consents": Example(path={"customerId": "cus-mark"}),
     "withdraw_face_consent": Example(
@@ -246,7 +274,7 @@ EXAMPLES: dict[str, Example] = {
 
 async def furnish(database: Database, tenant: Tenant) -> None:
     """Give `tenant` one of everything that the examples name."""
-    await make_customer(
+    customer_sk = await make_customer(
         database,
         tenant,
         "cus-mark",
@@ -276,6 +304,7 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         location="SRID=4326;POINT(106.8451234 -6.2145123)",
     )
     await _furnish_faces(database, tenant)
+    await _furnish_segment(database, tenant, customer_sk)
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
@@ -304,6 +333,34 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 as_of=datetime(2026, 3, 1, tzinfo=UTC),
                 model_version="0b8f2c52",
             )
+        )
+
+
+async def _furnish_segment(database: Database, tenant: Tenant, customer_sk: int) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
+        segment_sk = await connection.scalar(
+            insert(segments)
+            .values(
+                tenant_id=tenant.id,
+                id=SEGMENT_ID,
+                name="Segment 0b8f2c52",
+                segment_type="custom",
+                criteria={"tag": "tag-0b8f2c52"},
+                normalized={"tag": "tag-0b8f2c52"},
+            )
+            .returning(segments.c.sk)
+        )
+        await connection.execute(
+            insert(segment_members).values(
+                tenant_id=tenant.id,
+                segment_sk=segment_sk,
+                customer_sk=customer_sk,
+                joined_at=datetime(2026, 3, 1, tzinfo=UTC),
+                manual=True,
+            )
+        )
+        await connection.execute(
+            insert(segment_sizes).values(tenant_id=tenant.id, segment_sk=segment_sk, members=1)
         )
 
 

@@ -43,6 +43,8 @@ _ROWS = {
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
+    "segment_members": "(tenant_id, segment_sk, customer_sk, joined_at) VALUES (:t, 1, :sk, now())",
+    "segment_touched": "(tenant_id, customer_sk) VALUES (:t, :sk)",
     "face_consents": "(tenant_id, customer_sk, purpose, notice_version, notice_sha256, method,"
     " evidence, given_at) VALUES (:t, :sk, 'enrol', '1', sha256('notice'), 'app', :mark, now())",
     "face_users": "(tenant_id, user_id, customer_sk) VALUES (:t, gen_random_uuid(), :sk)",

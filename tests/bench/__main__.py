@@ -22,6 +22,7 @@ from tests.bench import (
     order_post,
     profile,
     scores,
+    segments,
     tiles,
     update_scores,
 )
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "segments": segments.measure,
     "exports": exports.measure,
     "nearby": nearby.measure,
     "tiles": tiles.measure,

@@ -21,8 +21,8 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
         await of.settle()
         async with serving(of.url) as port:
             ids = await customer_ids(of)
-            scored = _requests(of, "/api/orders", ids, seed=1)
-            unscored = _requests(of, "/bench/orders", ids, seed=2)
+            scored = order_requests(of, "/api/orders", ids, seed=1)
+            unscored = order_requests(of, "/bench/orders", ids, seed=2)
             await rate(port, scored, 1)
             ratios = []
             for _ in range(sizes.rounds):
@@ -33,7 +33,7 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
     return [Ratio("order_post: POST an order / without refresh", middle(ratios), at_least=0.5)]
 
 
-def _requests(of: Business, path: str, ids: list[str], *, seed: int) -> Iterator[bytes]:
+def order_requests(of: Business, path: str, ids: list[str], *, seed: int) -> Iterator[bytes]:
     """Orders of random customers, each with an id of its own."""
     chance = random.Random(seed)
     now = datetime.now(UTC).isoformat()
