@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
+from app.api.schemas.cohort import EXAMPLE as COHORT
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
+from app.api.schemas.ltv_prediction import EXAMPLE as PREDICTION
 from app.api.schemas.store import EXAMPLE as STORE
 from app.database import Database
 from app.domain.tenant import Tenant
@@ -150,6 +152,20 @@ EXAMPLES: dict[str, Example] = {
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
     "get_sanity": Example(),
+    "create_cohort": Example(json=COHORT, status=201),
+    "list_cohorts": Example(),
+    "get_cohort_analysis": Example(),
+    "get_cohort": Example(path={"id": "coh-mark"}),
+    "retire_cohort": Example(path={"id": "coh-mark"}, status=204),
+    "list_cohort_members": Example(path={"id": "coh-mark"}),
+    "record_ltv_prediction": Example(
+        json=PREDICTION | {"customerId": "cus-mark"}, status=200, elsewhere=422
+    ),
+    "record_ltv_prediction_batch": Example(
+        json=[PREDICTION | {"customerId": "cus-twin"}], elsewhere=422
+    ),
+    "list_ltv_predictions": Example(),
+    "get_ltv_prediction": Example(path=_CUSTOMER),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "get_venue_customer": Example(path=_AT_VENUE),
@@ -198,5 +214,27 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 id=RUN_ID,
                 as_of=datetime(2026, 3, 1, tzinfo=UTC),
                 model_version="0b8f2c52",
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohorts (tenant_id, id, name, cohort_type, criteria)"
+                " VALUES (:tenant, 'coh-mark', 'Liked', 'value', '{}')"
+            ),
+            {"tenant": tenant.id},
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohort_members (tenant_id, cohort_sk, customer_sk)"
+                " SELECT h.tenant_id, h.sk, c.sk FROM cohorts h JOIN customers c"
+                " ON c.tenant_id = h.tenant_id AND c.id = 'cus-mark'"
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO ltv_predictions (tenant_id, customer_sk, predicted_at, current_ltv,"
+                " predicted_1_year, churn_probability, growth_potential)"
+                " SELECT tenant_id, sk, '2026-01-01Z', 1, 2, 0.5, 'high' FROM customers"
+                " WHERE id = 'cus-mark'"
             )
         )
