@@ -11,6 +11,7 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    cohorts,
     import_orders,
     lists,
     ndjson,
@@ -30,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "cohorts": cohorts.measure,
 }
 
 
