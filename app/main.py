@@ -39,6 +39,7 @@ from app.api import (
     sanity,
     satisfaction,
     score,
+    stage,
     store,
     venue,
 )
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         cohort,
         ltv_prediction,
+        stage,
         admin,
         sanity,
         health,

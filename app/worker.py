@@ -22,7 +22,7 @@ from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import auditing, maintenance, sanity, scoring, tenancy, totals
+from app.services import auditing, maintenance, sanity, scoring, staging, tenancy, totals
 from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,14 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def keep_totals(job: Job) -> None:
         await _keep_totals(database, json.loads(job.payload or b"{}"))
 
+    @queue.entrypoint("advance_stages")
+    async def advance_stages(job: Job) -> None:
+        await _advance_stages(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("advance_touched", "* * * * *")
+    async def advance_touched(_: Schedule) -> None:
+        await _advance_touched(database)
+
     @queue.schedule("request_due_runs", "0 * * * *")
     async def request_due_runs(_: Schedule) -> None:
         await _request_due_runs(database)
@@ -164,12 +172,28 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
         await _check(database, tenant)
 
 
+async def _advance_stages(database: Database, wanted: dict[str, int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    moved = await staging.advance_everybody(database, tenant)
+    log.info("%d customers of %s came to another stage", moved, tenant.slug)
+
+
+async def _advance_touched(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await staging.advance_touched(database, tenant)
+
+
 async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None:
     tenant_id = int(wanted["tenant_id"])
     as_of = datetime.fromisoformat(str(wanted["as_of"]))
     async with database.tenant_transaction(tenant_id) as connection:
         tenant = await tenancy.get_tenant(connection, tenant_id)
         await totals.after_full_run(connection, tenant, as_of)
+    await staging.advance_everybody(database, tenant)
 
 
 async def _check(database: Database, tenant: Tenant) -> None:

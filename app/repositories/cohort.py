@@ -10,7 +10,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.cohort import CohortType
+from app.domain.criteria import Clock, Criteria
 from app.domain.errors import AlreadyExists, NotFound
+from app.repositories.criteria import Compiler
 from app.repositories.page import limited
 
 
@@ -190,6 +192,30 @@ async def insert(
     if sk is None:
         raise AlreadyExists("cohort", cohort_id)
     return int(sk)
+
+
+async def add_members(
+    connection: AsyncConnection,
+    tenant_id: int,
+    cohort_sk: int,
+    criteria: Criteria,
+    compiler: Compiler,
+    clock: Clock,
+) -> int:
+    """Make whoever meets the criteria now a member; how many do."""
+    predicate = compiler.predicate(criteria)
+    statement = f"""
+        INSERT INTO cohort_members (tenant_id, cohort_sk, customer_sk, joined_at)
+        SELECT :tenant_id, :cohort_sk, c.sk, :joined_at
+        {compiler.everybody()} AND {predicate}
+        ORDER BY c.sk
+    """
+    result = await connection.execute(
+        text(statement),
+        compiler.parameters(clock)
+        | {"tenant_id": tenant_id, "cohort_sk": cohort_sk, "joined_at": clock.as_of},
+    )
+    return result.rowcount
 
 
 async def get(connection: AsyncConnection, tenant_id: int, cohort_id: str) -> Cohort:

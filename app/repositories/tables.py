@@ -1115,6 +1115,15 @@ stage_moves = Table(
     Index("stage_moves_entered_at_idx", "tenant_id", "entered_at"),
 )
 
+stage_touched = Table(
+    "stage_touched",
+    metadata,
+    _customers_tenant(),
+    _summand(),
+    Column("customer_sk", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "seq"),
+)
+
 journey_rules = Table(
     "journey_rules",
     metadata,

@@ -1,13 +1,16 @@
 """Making cohorts, and adding up their months."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
 from app.database import Connection
 from app.domain.cohort import CohortType
+from app.domain.criteria import clock_of, parse_criteria
 from app.domain.tenant import Tenant
 from app.repositories import cohort as cohorts
+from app.repositories import population
+from app.services.segmentation import check_references
 
 
 async def create_cohort(
@@ -24,10 +27,12 @@ async def create_cohort(
 ) -> str:
     """Make a cohort and return its id; one with criteria gets its members at once.
 
-    Raises AlreadyExists, and InvalidCriteria where the criteria will not do.
+    Raises AlreadyExists, and InvalidInput where the criteria will not do.
     """
     cohort_id = cohort_id or str(uuid4())
-    await cohorts.insert(
+    parsed = None if criteria is None else parse_criteria(criteria, tenant)
+    compiler = None if parsed is None else await check_references(connection, tenant, parsed)
+    cohort_sk = await cohorts.insert(
         connection,
         tenant.id,
         cohort_id=cohort_id,
@@ -38,6 +43,10 @@ async def create_cohort(
         criteria=criteria,
         created_by=actor,
     )
+    if parsed is not None and compiler is not None:
+        await population.read_everybody(connection)
+        clock = clock_of(tenant, datetime.now(UTC))
+        await cohorts.add_members(connection, tenant.id, cohort_sk, parsed, compiler, clock)
     return cohort_id
 
 
