@@ -262,6 +262,14 @@ async def fetch_row(
     return await driver_of(connection).fetchrow(statement, *arguments)
 
 
+async def fetch_rows(
+    connection: Connection, statement: str, *arguments: object
+) -> list[asyncpg.Record]:
+    """All rows of `statement`, as `fetch_row` has the first."""
+    rows: list[asyncpg.Record] = await driver_of(connection).fetch(statement, *arguments)
+    return rows
+
+
 def driver_sql(statement: ClauseElement) -> str:
     """`statement` for `fetch_row`: its parameters become `$1`… in the order of the text.
 

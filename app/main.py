@@ -16,6 +16,8 @@ from app.api import (
     address,
     admin,
     analytics,
+    behavior,
+    capture,
     churn,
     clv,
     cohort,
@@ -23,6 +25,7 @@ from app.api import (
     customer,
     dashboard,
     errors,
+    event,
     export,
     feedback,
     health,
@@ -43,9 +46,13 @@ from app.api import (
     store,
     venue,
 )
+from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
 from app.services.auditing import AccessLog
+from app.services.capturing import record_single_captures
+from app.services.event_recording import record_event_batch
+from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
 
@@ -78,6 +85,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             yield
         finally:
+            await app.state.captures.drain()
+            await app.state.events.drain()
             app.state.access_log.stop()
             await auditing
             await app.state.database.close()
@@ -92,6 +101,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.access_log = AccessLog()
+    app.state.key_checks = Line(check_keys)
+    app.state.captures = Gathering(record_single_captures)
+    app.state.events = Gathering(record_event_batch)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -107,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        capture,
         referral,
         analytics,
         population,
@@ -123,6 +136,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stage,
         admin,
         sanity,
+        event,
+        behavior,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

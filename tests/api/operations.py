@@ -14,6 +14,7 @@ from sqlalchemy import insert, text
 from app.api.schemas.cohort import EXAMPLE as COHORT
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.event import EXAMPLE as EVENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.ltv_prediction import EXAMPLE as PREDICTION
 from app.api.schemas.store import EXAMPLE as STORE
@@ -70,6 +71,7 @@ _CUSTOMER = {"id": "cus-mark"}
 _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
+_NEW_EVENT = EVENT | {"eventId": "evt-new", "customerId": "cus-mark"}
 _CONTACT = {"id": "con-mark"}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
 _RUN = {"runId": str(RUN_ID)}
@@ -151,6 +153,11 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_churn": Example(path=_CUSTOMER),
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
+    "record_event": Example(json=_NEW_EVENT, status=201, elsewhere=422),
+    "record_events": Example(json=[_NEW_EVENT], elsewhere=422),
+    "get_customer_behavior": Example(path=_CUSTOMER),
+    "get_funnel": Example(query={"steps": "page_view,purchase"}),
+    "get_retention": Example(),
     "get_sanity": Example(),
     "create_cohort": Example(json=COHORT, status=201),
     "list_cohorts": Example(),

@@ -11,6 +11,7 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    captures,
     cohorts,
     import_orders,
     lists,
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "update_scores": update_scores.measure,
     "lists": lists.measure,
     "cohorts": cohorts.measure,
+    "captures": captures.measure,
 }
 
 
