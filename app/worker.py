@@ -22,7 +22,16 @@ from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.repositories.job import queue_queries
-from app.services import auditing, maintenance, sanity, scoring, staging, tenancy, totals
+from app.services import (
+    auditing,
+    maintenance,
+    sanity,
+    scoring,
+    segmentation,
+    staging,
+    tenancy,
+    totals,
+)
 from app.services.duplicates import find_duplicates
 
 log = logging.getLogger(__name__)
@@ -129,6 +138,14 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     async def advance_touched(_: Schedule) -> None:
         await _advance_touched(database)
 
+    @queue.entrypoint("evaluate_segments")
+    async def evaluate_segments(job: Job) -> None:
+        await _evaluate_segments(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("evaluate_touched", "* * * * *")
+    async def evaluate_touched(_: Schedule) -> None:
+        await _evaluate_touched(database)
+
     @queue.schedule("request_due_runs", "0 * * * *")
     async def request_due_runs(_: Schedule) -> None:
         await _request_due_runs(database)
@@ -187,6 +204,21 @@ async def _advance_touched(database: Database) -> None:
         await staging.advance_touched(database, tenant)
 
 
+async def _evaluate_segments(database: Database, wanted: dict[str, int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    log.info("evaluating segments of %s", tenant.slug)
+    await segmentation.evaluate_requested(database, tenant)
+
+
+async def _evaluate_touched(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await segmentation.evaluate_touched(database, tenant)
+
+
 async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None:
     tenant_id = int(wanted["tenant_id"])
     as_of = datetime.fromisoformat(str(wanted["as_of"]))
@@ -218,6 +250,7 @@ async def _request_due_runs(database: Database) -> None:
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await scoring.request_due_runs(connection, tenant, now=now)
+            await segmentation.request_due_evaluations(connection, tenant)
 
 
 async def _compact_totals(database: Database) -> None:
@@ -226,6 +259,7 @@ async def _compact_totals(database: Database) -> None:
     for tenant in tenants:
         async with database.tenant_transaction(tenant.id) as connection:
             await totals.compact(connection, tenant)
+            await segmentation.compact_sizes(connection, tenant)
 
 
 async def _maintain(database: Database) -> None:

@@ -80,9 +80,7 @@ async def get_stages(
     last: To = None,
     stalled_after: Annotated[
         int,
-        Query(
-            alias="stalledAfter", ge=1, le=1000, description="Days after which nobody moves on."
-        ),
+        Query(alias="stalledAfter", ge=1, le=1000, description="Days after which nobody moves on."),
     ] = 60,
 ) -> JourneySummaryView:
     """Who is at each stage, and how many of those who entered it went on or dropped off.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.domain.criteria import Criteria, parse_criteria
+from app.domain.criteria import Criteria
+from app.domain.criteria_document import parse_criteria
 from app.domain.errors import InvalidInput
 from app.domain.tenant import Tenant
 

@@ -198,6 +198,7 @@ async def add_members(
     connection: AsyncConnection,
     tenant_id: int,
     cohort_sk: int,
+    *,
     criteria: Criteria,
     compiler: Compiler,
     clock: Clock,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects import postgresql
@@ -373,7 +374,8 @@ def scoring_statements(
         features AS MATERIALIZED ({features}),
         {_write(ratings, scores, _STORED_OF_THE_LISTED)}
         SELECT (SELECT count(*) FROM proposed), (SELECT count(*) FROM written),
-               (SELECT buyers IS NOT NULL FROM cutoffs)"""
+               (SELECT buyers IS NOT NULL FROM cutoffs),
+               watch_segments(:tenant_id, CAST(:customer_sks AS bigint[]))"""
 
     # A temporary table, because PostgreSQL plans CREATE TABLE AS in parallel and INSERT never.
     def stage(sources: str) -> str:
@@ -422,23 +424,35 @@ def scoring_statements(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LiveScores:
+    """What was read with the scores of a request: whether the tenant's buyers were ever cut, and
+
+    the version of the segments to tell (`app.repositories.segment_member.watch`).
+    """
+
+    has_cutoffs: bool
+    segments_version: UUID | None
+
+
 async def score_live(
     connection: AsyncConnection,
     statements: ScoringStatements,
     tenant_id: int,
     clock: RunClock,
     customer_sks: Collection[int],
-) -> bool:
-    """Score these customers now and store what changed; whether the tenant has cutoffs yet.
+) -> LiveScores:
+    """Score these customers now and store what changed.
 
     The caller holds the locks of the customers' rows. A run of the whole tenant may still write one
     of them in between, with newer cutoffs: such a row is scored again.
     """
     parameters = _clock_parameters(tenant_id, clock) | {"customer_sks": list(customer_sks)}
     while True:
-        proposed, written, cut = (await connection.execute(statements.live, parameters)).one()
+        row = (await connection.execute(statements.live, parameters)).one()
+        proposed, written, has_cutoffs, segments_version = row
         if written == proposed:
-            return bool(cut)
+            return LiveScores(bool(has_cutoffs), segments_version)
 
 
 async def compute_at_store(

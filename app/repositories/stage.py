@@ -127,14 +127,13 @@ INSERT INTO stage_moves (tenant_id, customer_sk, entered_at, from_stage, stage)
 SELECT :tenant_id, moving.customer_sk, :entered_at, moving.from_stage, moving.stage
 FROM moving JOIN moved USING (customer_sk)
 """
-_LISTED = (
-    "listed AS MATERIALIZED (SELECT unnest(CAST(:customer_sks AS bigint[])) AS customer_sk), "
-)
+_LISTED = "listed AS MATERIALIZED (SELECT unnest(CAST(:customer_sks AS bigint[])) AS customer_sk), "
 
 
 async def advance(
     connection: AsyncConnection,
     tenant_id: int,
+    *,
     rules: Sequence[StageRule],
     compiler: Compiler,
     clock: Clock,
@@ -268,8 +267,7 @@ async def list_page(
     """Customers with an `sk` beyond `after`; those placed at one stage, where one is given."""
     rows = await connection.execute(
         limited(_LIST if stage is None else _LIST_AT, limit),
-        {"tenant_id": tenant_id, "after": after}
-        | ({} if stage is None else {"stage": str(stage)}),
+        {"tenant_id": tenant_id, "after": after} | ({} if stage is None else {"stage": str(stage)}),
     )
     return [_read(row._mapping) for row in rows]
 

@@ -984,6 +984,92 @@ venue_segments = Table(
     _belongs_to("stores", "store_sk", cascade=True),
 )
 
+segments = Table(
+    "segments",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("segment_type", Text, nullable=False),
+    Column("criteria", JSONB),
+    Column("normalized", JSONB),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    Column("evaluated_revision", BigInteger),
+    Column("state", Text, nullable=False, server_default=text("'queued'")),
+    Column("requested_at", Instant, nullable=False, server_default=NOW),
+    Column("started_at", Instant),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("computed_at", Instant),
+    Column("last_error", Text),
+    *_timestamps(),
+    Column("created_by", Text),
+    Column("updated_by", Text),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')"),
+)
+
+segment_members = Table(
+    "segment_members",
+    metadata,
+    _customers_tenant(),
+    Column("segment_sk", BigInteger, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("joined_at", Instant, nullable=False),
+    Column("left_at", Instant),
+    Column("manual", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "segment_sk", "joined_at", "customer_sk"),
+    Index(
+        "segment_members_present_key",
+        "tenant_id",
+        "segment_sk",
+        "customer_sk",
+        unique=True,
+        postgresql_where=text("left_at IS NULL"),
+    ),
+    Index(
+        "segment_members_left_idx",
+        "tenant_id",
+        "segment_sk",
+        "left_at",
+        "customer_sk",
+        postgresql_where=text("left_at IS NOT NULL"),
+    ),
+    Index("segment_members_customer_idx", "tenant_id", "customer_sk"),
+)
+
+#: To be added up for each segment: how many members it has.
+segment_sizes = Table(
+    "segment_sizes",
+    metadata,
+    _customers_tenant(),
+    Column("segment_sk", BigInteger, nullable=False),
+    Column("seq", BigInteger, Identity(always=False), nullable=False),
+    Column("members", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "segment_sk", "seq"),
+)
+
+#: Customers whose memberships are to be told by a job.
+segment_touched = Table(
+    "segment_touched",
+    metadata,
+    _customers_tenant(),
+    Column("seq", BigInteger, Identity(always=False), nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "seq"),
+    Index("segment_touched_customer_idx", "tenant_id", "customer_sk"),
+)
+
+segment_versions = Table(
+    "segment_versions",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("version", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+)
+
 customer_aliases = Table(
     "customer_aliases",
     metadata,

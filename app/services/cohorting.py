@@ -6,7 +6,8 @@ from uuid import uuid4
 
 from app.database import Connection
 from app.domain.cohort import CohortType
-from app.domain.criteria import clock_of, parse_criteria
+from app.domain.criteria import clock_of
+from app.domain.criteria_document import parse_criteria
 from app.domain.tenant import Tenant
 from app.repositories import cohort as cohorts
 from app.repositories import population
@@ -45,8 +46,14 @@ async def create_cohort(
     )
     if parsed is not None and compiler is not None:
         await population.read_everybody(connection)
-        clock = clock_of(tenant, datetime.now(UTC))
-        await cohorts.add_members(connection, tenant.id, cohort_sk, parsed, compiler, clock)
+        await cohorts.add_members(
+            connection,
+            tenant.id,
+            cohort_sk,
+            criteria=parsed,
+            compiler=compiler,
+            clock=clock_of(tenant, datetime.now(UTC)),
+        )
     return cohort_id
 
 

@@ -64,7 +64,12 @@ async def record_customers(
     """
     outcomes, written = await _record(connection, tenant, records, actor=actor, live=True)
     await refresh_customers(
-        connection, tenant, written.touched, now=datetime.now(UTC), cuts_needed=False
+        connection,
+        tenant,
+        written.touched,
+        now=datetime.now(UTC),
+        cuts_needed=False,
+        also_changed=written.changed,
     )
     return outcomes
 
@@ -240,6 +245,7 @@ class _Written:
     statuses: dict[str, str] = field(default_factory=dict)
     refused: dict[str, ItemError] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
+    changed: set[int] = field(default_factory=set)
     former_referrers: set[int] = field(default_factory=set)
 
 
@@ -285,6 +291,7 @@ async def _write(
         else:
             written.statuses[identity] = "stale" if identity in stale else "unchanged"
     written.touched = _touched(created, changed)
+    written.changed = {customer.sk for customer in changed}
     written.former_referrers = {
         customer.former_referred_by_sk
         for customer in changed

@@ -11,10 +11,11 @@ from app.domain.errors import DomainError, RunInProgress
 from app.domain.schedule import last_night, this_hour
 from app.domain.scoring_run import RunMode, run_clock
 from app.domain.tenant import Tenant
-from app.repositories import job, partition
+from app.repositories import job, partition, segment_member
 from app.repositories import scoring as scores
 from app.repositories.scoring import ScoringStatements
 from app.scoring.postgres import scoring_sql
+from app.services.segmentation import refresh_memberships, refresh_watched, request_all
 
 #: Customers that a run missed are scored in transactions of this many.
 MISSED_BATCH = 500
@@ -40,6 +41,7 @@ async def refresh_customers(
     *,
     now: datetime,
     cuts_needed: bool = True,
+    also_changed: Collection[int] = (),
 ) -> None:
     """Score these customers within the caller's transaction, against the stored cutoffs.
 
@@ -47,15 +49,22 @@ async def refresh_customers(
     order is what keeps writers from waiting for each other in a circle. A tenant whose buyers were
     never cut gets a full run queued with the data that made it needed, unless the caller brought
     nothing to cut and leaves that to whoever brings the first orders.
+
+    Their memberships in segments follow, with those of `also_changed`, whose scores stay.
     """
     if not customer_sks:
+        await refresh_memberships(connection, tenant, also_changed, now=now)
         return
     clock = run_clock(tenant, tenant.as_of(now))
     await _ensure_month(connection, clock.as_of_day)
-    cut = await scores.score_live(
+    live = await scores.score_live(
         connection, statements_for(tenant), tenant.id, clock, customer_sks
     )
-    if cuts_needed and not cut and tenant.profile.fixed_cutoffs is None:
+    if set(also_changed) <= set(customer_sks):
+        await refresh_watched(connection, tenant, customer_sks, live.segments_version, now=now)
+    else:
+        await refresh_memberships(connection, tenant, {*customer_sks, *also_changed}, now=now)
+    if cuts_needed and not live.has_cutoffs and tenant.profile.fixed_cutoffs is None:
         await request_run(connection, tenant, RunMode.FULL, requested_by=None)
 
 
@@ -132,6 +141,7 @@ async def _run(
         if mode is RunMode.RECENT:
             since = await job.find_last_success_start(connection, list(RunMode))
             await scores.collect_recent(connection, tenant.id, since)
+            await segment_member.touch_collected(connection, tenant.id)
         result = await scores.score_staged(
             connection,
             statements,
@@ -144,6 +154,7 @@ async def _run(
         if mode is RunMode.FULL:
             payload: dict[str, object] = {"tenant_id": tenant.id, "as_of": as_of.isoformat()}
             await job.enqueue_once(connection, "keep_totals", str(run_id), payload)
+            await request_all(connection, tenant)
     return result.missed
 
 
@@ -156,7 +167,10 @@ async def _score_missed(
         batch = missed[start : start + MISSED_BATCH]
         async with database.tenant_transaction(tenant.id) as connection:
             await scores.lock_customers(connection, tenant.id, batch)
-            await scores.score_live(connection, statements_for(tenant), tenant.id, clock, batch)
+            live = await scores.score_live(
+                connection, statements_for(tenant), tenant.id, clock, batch
+            )
+            await refresh_watched(connection, tenant, batch, live.segments_version, now=as_of)
 
 
 async def _ensure_month(connection: Connection, day: date) -> None:

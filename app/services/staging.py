@@ -16,7 +16,6 @@ from app.repositories import stage as stages
 from app.repositories.criteria import Compiler
 from app.services.segmentation import check_references
 
-
 #: Customers that the worker takes up at a time.
 TOUCHED_BATCH = 5_000
 
@@ -88,7 +87,12 @@ async def advance_customers(
     rules = (await get_rules(connection, tenant)).rules
     compiler = await _compiler(connection, tenant, rules)
     return await stages.advance(
-        connection, tenant.id, rules, compiler, clock_of(tenant, now), customer_sks
+        connection,
+        tenant.id,
+        rules=rules,
+        compiler=compiler,
+        clock=clock_of(tenant, now),
+        customer_sks=customer_sks,
     )
 
 
@@ -112,12 +116,8 @@ async def advance_everybody(database: Database, tenant: Tenant) -> int:
         return await advance_customers(connection, tenant, None, now=datetime.now(UTC))
 
 
-async def _compiler(
-    connection: Connection, tenant: Tenant, rules: Sequence[StageRule]
-) -> Compiler:
-    return await check_references(
-        connection, tenant, AnyOf(tuple(rule.criteria for rule in rules))
-    )
+async def _compiler(connection: Connection, tenant: Tenant, rules: Sequence[StageRule]) -> Compiler:
+    return await check_references(connection, tenant, AnyOf(tuple(rule.criteria for rule in rules)))
 
 
 async def place_customer(

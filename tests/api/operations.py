@@ -165,6 +165,16 @@ EXAMPLES: dict[str, Example] = {
     "get_cohort": Example(path={"id": "coh-mark"}),
     "retire_cohort": Example(path={"id": "coh-mark"}, status=204),
     "list_cohort_members": Example(path={"id": "coh-mark"}),
+    "list_customer_stages": Example(),
+    "get_stages": Example(),
+    "get_journey_rules": Example(),
+    "change_journey_rules": Example(
+        json={"rules": [{"stage": "decision", "criteria": {"field": "revenue", "gte": 1}}]}
+    ),
+    "reset_journey_rules": Example(),
+    "get_customer_stage": Example(path=_CUSTOMER),
+    "change_customer_stage": Example(path=_CUSTOMER, json={"stage": "decision"}),
+    "list_stage_moves": Example(path=_CUSTOMER),
     "record_ltv_prediction": Example(
         json=PREDICTION | {"customerId": "cus-mark"}, status=200, elsewhere=422
     ),

@@ -8,19 +8,21 @@ import httpx
 import pytest
 
 from app.database import Database
+from app.domain.stage import Stage
 from app.domain.tenant import Tenant
 from app.services import staging
 from tests.factories import make_customer
 
 URL = "/api/segmentation/journeys"
-NOW = datetime(2026, 3, 20, tzinfo=UTC)
+NOW = datetime.now(UTC)
 
 
 async def buy(client: httpx.AsyncClient, number: int, customer: str = "cus-1") -> None:
     order = {
         "id": f"{customer}-{number}",
         "customerId": customer,
-        "orderedAt": "2026-03-01T03:30:00Z",
+        # A decision is one as long as it is fresh.
+        "orderedAt": (datetime.now(UTC) - timedelta(days=2)).isoformat(),
         "totalAmount": "100.00",
     }
     answer = await client.post("/api/orders", json=order)
@@ -69,6 +71,19 @@ async def test_orders_lead_on_and_nothing_leads_back(
     assert [(each["fromStage"], each["stage"]) for each in rest.json()["items"]] == [
         (None, "awareness")
     ]
+
+
+async def test_whoever_has_changed_is_looked_at_by_the_worker(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "cus-1")
+    await make_customer(database, tenant, "cus-2")
+    await buy(client, 1)
+    assert await stage_of(client) == "awareness"
+    assert await staging.advance_touched(database, tenant) == 1
+    assert await stage_of(client) == "decision"
+    assert await staging.advance_touched(database, tenant) == 0
+    assert await staging.advance_everybody(database, tenant) == 1
 
 
 async def test_only_the_named_customers_are_looked_at(
@@ -163,7 +178,10 @@ async def test_a_tenant_goes_by_rules_of_its_own(
             {"stage": "decision", "criteria": {"field": "countedOrder", "gte": 1}},
             "/rules/0/criteria/field",
         ),
-        ({"stage": "awareness", "criteria": {"field": "countedOrders", "gte": 1}}, "/rules/0/stage"),
+        (
+            {"stage": "awareness", "criteria": {"field": "countedOrders", "gte": 1}},
+            "/rules/0/stage",
+        ),
         ({"stage": "decision", "criteria": {"segment": "none"}}, "/rules/0/criteria/segment"),
     ],
 )
@@ -188,8 +206,8 @@ async def test_stages_are_counted_with_what_became_of_those_who_entered(
         await client.put(f"{URL}/cus-{number}", json={"stage": "decision"})
     await advance(database, tenant, now + timedelta(seconds=30))
     async with database.tenant_transaction(tenant.id) as connection:
-        for stage, customer in (("retention", "cus-0"), ("awareness", "cus-1")):
-            await staging.place_customer(connection, tenant, customer, stage, actor="k")  # type: ignore[arg-type]
+        for stage, customer in ((Stage.RETENTION, "cus-0"), (Stage.AWARENESS, "cus-1")):
+            await staging.place_customer(connection, tenant, customer, stage, actor="k")
     answer = (await client.get(f"{URL}/stages", params={"stalledAfter": 1})).json()
     found = {each["stage"]: each for each in answer["items"]}
     assert answer["customers"] == 4
