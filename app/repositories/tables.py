@@ -1288,3 +1288,42 @@ ltv_predictions = Table(
         "customer_sk",
     ),
 )
+
+behavioral_analytics = Table(
+    "behavioral_analytics",
+    metadata,
+    _tenant(),
+    Column("day", Date, nullable=False),
+    *_counts("total_customers", "new_customers", "active_customers"),
+    Column("at_risk_customers", BigInteger),
+    Column("churned_customers", BigInteger),
+    *_counts("page_views", "product_views", "cart_additions", "purchases"),
+    *_counts("visitors", "converted", "sessions", "bounces"),
+    Column("session_seconds", Double, nullable=False),
+    *_counts("buyers", "repeat_buyers", "orders"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "day"),
+)
+
+segment_performance = Table(
+    "segment_performance",
+    metadata,
+    _customers_tenant(),
+    Column("segment_sk", BigInteger, nullable=False),
+    Column("day", Date, nullable=False),
+    *_counts("member_count", "active_members"),
+    Column("stayed", BigInteger),
+    Column("lost", BigInteger),
+    *_counts("valued"),
+    *_amounts("value"),
+    *_counts("orders_30d"),
+    *_amounts("revenue_30d"),
+    *_counts("visitors", "converted", "emailed", "email_opened", "email_clicked"),
+    *_counts("texted", "text_opened"),
+    Column("engagement", Double, nullable=False),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "segment_sk", "day"),
+    _belongs_to("segments", "segment_sk", cascade=True),
+)

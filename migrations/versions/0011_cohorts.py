@@ -130,6 +130,10 @@ CREATE TRIGGER customer_analytics_insert_stages AFTER INSERT ON customer_analyti
     REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION touch_stages();
 CREATE TRIGGER customer_analytics_update_stages AFTER UPDATE ON customer_analytics
     REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION touch_stages();
+CREATE TRIGGER behavior_summaries_insert_stages AFTER INSERT ON behavior_summaries
+    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION touch_stages();
+CREATE TRIGGER behavior_summaries_update_stages AFTER UPDATE ON behavior_summaries
+    REFERENCING NEW TABLE AS now_there FOR EACH STATEMENT EXECUTE FUNCTION touch_stages();
 """
 
 PREDICTIONS = """
@@ -190,6 +194,8 @@ def downgrade() -> None:
         DROP VIEW cohort_membership;
         DROP TRIGGER customer_analytics_insert_stages ON customer_analytics;
         DROP TRIGGER customer_analytics_update_stages ON customer_analytics;
+        DROP TRIGGER behavior_summaries_insert_stages ON behavior_summaries;
+        DROP TRIGGER behavior_summaries_update_stages ON behavior_summaries;
         DROP FUNCTION touch_stages();
     """)
     _run(f"DROP TABLE {', '.join(reversed(NEW_TABLES))};")

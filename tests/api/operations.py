@@ -175,6 +175,10 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_stage": Example(path=_CUSTOMER),
     "change_customer_stage": Example(path=_CUSTOMER, json={"stage": "decision"}),
     "list_stage_moves": Example(path=_CUSTOMER),
+    "get_segmentation_analytics": Example(),
+    "refill_analytics": Example(
+        json={"firstDay": "2026-01-01", "lastDay": "2026-01-31"}, status=202
+    ),
     "record_ltv_prediction": Example(
         json=PREDICTION | {"customerId": "cus-mark"}, status=200, elsewhere=422
     ),
