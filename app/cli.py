@@ -259,6 +259,9 @@ def demo(
     places: Annotated[
         bool, typer.Option("--places/--no-places", help="Addresses and GPS traces.")
     ] = True,
+    events: Annotated[
+        bool, typer.Option("--events/--no-events", help="What customers look at.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Another seed gives another business.")] = 20_231,
     as_of: Annotated[
         datetime | None,
@@ -285,6 +288,7 @@ def demo(
             with_items=items,
             with_engagement=engagement,
             with_places=places,
+            with_events=events,
         )
         loaded = await demo_data.load_demo(database, owner.id, options)
         if score:

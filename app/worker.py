@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -19,6 +19,7 @@ from pgqueuer.models import Schedule
 
 from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
+from app.domain.period import Period
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.gateways.face import FaceError, face_provider
@@ -26,6 +27,7 @@ from app.gateways.object_store import ObjectStoreError, object_store
 from app.repositories.job import queue_queries
 from app.services import (
     auditing,
+    daily_figures,
     face_erasure,
     face_reconciliation,
     maintenance,
@@ -33,6 +35,7 @@ from app.services import (
     sanity,
     scoring,
     segmentation,
+    staging,
     tenancy,
     totals,
 )
@@ -145,6 +148,18 @@ def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) 
     async def keep_totals(job: Job) -> None:
         await _keep_totals(database, json.loads(job.payload or b"{}"))
 
+    @queue.entrypoint("advance_stages")
+    async def advance_stages(job: Job) -> None:
+        await _advance_stages(database, json.loads(job.payload or b"{}"))
+
+    @queue.entrypoint("keep_days")
+    async def keep_days(job: Job) -> None:
+        await _keep_days(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("advance_touched", "* * * * *")
+    async def advance_touched(_: Schedule) -> None:
+        await _advance_touched(database)
+
     @queue.entrypoint("evaluate_segments")
     async def evaluate_segments(job: Job) -> None:
         await _evaluate_segments(database, json.loads(job.payload or b"{}"))
@@ -212,6 +227,31 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
         await _check(database, tenant)
 
 
+async def _advance_stages(database: Database, wanted: dict[str, int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    moved = await staging.advance_everybody(database, tenant)
+    log.info("%d customers of %s came to another stage", moved, tenant.slug)
+
+
+async def _keep_days(database: Database, wanted: dict[str, int | str]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    period = Period(
+        date.fromisoformat(str(wanted["first"])), date.fromisoformat(str(wanted["last"]))
+    )
+    await daily_figures.keep_days(database, tenant, period)
+
+
+async def _advance_touched(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await staging.advance_touched(database, tenant)
+
+
 async def _evaluate_segments(database: Database, wanted: dict[str, int]) -> None:
     tenant_id = int(wanted["tenant_id"])
     async with database.tenant_transaction(tenant_id) as connection:
@@ -233,6 +273,8 @@ async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None
     async with database.tenant_transaction(tenant_id) as connection:
         tenant = await tenancy.get_tenant(connection, tenant_id)
         await totals.after_full_run(connection, tenant, as_of)
+    await staging.advance_everybody(database, tenant)
+    await daily_figures.keep_missing_days(database, tenant)
 
 
 async def _erase_face(

@@ -8,8 +8,11 @@ from app.repositories.event import ADD_TO_SUMMARY
 
 # History that is counted anew for the customer it moves to. Computed rows of the duplicate (scores,
 # their history, written scores, search words) are not among it: they go.
-_MOVED = ("orders", "contacts", "feedback", "location_history", "behavior_events")
+_MOVED = ("orders", "contacts", "feedback", "location_history", "behavior_events", "stage_moves")
 _RECORDED = frozenset({"orders", "contacts", "feedback"})
+
+#: What a customer has once, and the other columns of its key. Where the target has it, that stays.
+_MOVED_WHERE_FREE = {"cohort_members": ["cohort_sk"], "customer_stages": [], "ltv_predictions": []}
 
 _MOVE_ADDRESSES = """
 UPDATE addresses
@@ -78,6 +81,13 @@ async def move_history(
         "customer_aliases": _MOVE_ALIASES,
         "segment_members": _MOVE_MEMBERSHIPS,
     }
+    for table, keys in _MOVED_WHERE_FREE.items():
+        same = "".join(f" AND own.{key} = {table}.{key}" for key in keys)
+        statements[table] = (
+            f"UPDATE {table} SET customer_sk = $3 WHERE tenant_id = $1 AND customer_sk = $2"
+            f" AND NOT EXISTS (SELECT FROM {table} own"
+            f" WHERE own.tenant_id = $1 AND own.customer_sk = $3{same})"
+        )
     moved: dict[str, int] = {}
     for name, statement in statements.items():
         result = await connection.exec_driver_sql(statement, (tenant_id, duplicate, target))
@@ -100,8 +110,8 @@ _COMPUTED = (
 
 
 async def delete_computed(connection: AsyncConnection, tenant_id: int, duplicate: int) -> None:
-    """Delete what was computed of the duplicate."""
-    for table in _COMPUTED:
+    """Delete what was computed of the duplicate, and what the target has of its own."""
+    for table in (*_COMPUTED, *_MOVED_WHERE_FREE):
         await connection.exec_driver_sql(
             f"DELETE FROM {table} WHERE tenant_id = $1 AND customer_sk = $2",
             (tenant_id, duplicate),

@@ -29,6 +29,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    column,
+    table,
     text,
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
@@ -717,6 +719,13 @@ customer_analytics = Table(
     _belongs_to("customers", "customer_sk"),
     Index("customer_analytics_segment_idx", "tenant_id", "rfm_segment", "customer_sk"),
     Index(
+        "customer_analytics_first_order_idx",
+        "tenant_id",
+        "first_order_day",
+        "customer_sk",
+        postgresql_where=text("first_order_day IS NOT NULL"),
+    ),
+    Index(
         "customer_analytics_influence_idx",
         "tenant_id",
         text("influence_score DESC"),
@@ -1353,4 +1362,167 @@ face_erasures = Table(
         "next_attempt_at",
         postgresql_where=text("completed_at IS NULL"),
     ),
+)
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("cohort_type", Text, nullable=False),
+    Column("acquisition_start", Date),
+    Column("acquisition_end", Date),
+    Column("criteria", JSONB),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("created_by", Text),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+)
+
+cohort_members = Table(
+    "cohort_members",
+    metadata,
+    _customers_tenant(),
+    Column("cohort_sk", BigInteger, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("joined_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "cohort_sk", "customer_sk"),
+    _belongs_to("cohorts", "cohort_sk", cascade=True),
+    _belongs_to("customers", "customer_sk"),
+    Index("cohort_members_customer_idx", "tenant_id", "customer_sk"),
+)
+
+#: A view: the members of every cohort, those of a range of days among them.
+cohort_membership = table(
+    "cohort_membership",
+    column("tenant_id", Integer),
+    column("cohort_sk", BigInteger),
+    column("customer_sk", BigInteger),
+)
+
+cohort_months = Table(
+    "cohort_months",
+    metadata,
+    _tenant(),
+    Column("cohort_month", Date, nullable=False),
+    Column("month", Date, nullable=False),
+    *_counts("customers", "orders"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "cohort_month", "month"),
+)
+
+customer_stages = Table(
+    "customer_stages",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    Column("set_by", Text),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index("customer_stages_stage_idx", "tenant_id", "stage", "customer_sk"),
+)
+
+stage_moves = Table(
+    "stage_moves",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    _summand(),
+    Column("from_stage", Text),
+    Column("stage", Text, nullable=False),
+    Column("set_by", Text),
+    PrimaryKeyConstraint("tenant_id", "customer_sk", "entered_at", "seq"),
+    _belongs_to("customers", "customer_sk"),
+    Index("stage_moves_entered_at_idx", "tenant_id", "entered_at"),
+)
+
+stage_touched = Table(
+    "stage_touched",
+    metadata,
+    _customers_tenant(),
+    _summand(),
+    Column("customer_sk", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "seq"),
+)
+
+journey_rules = Table(
+    "journey_rules",
+    metadata,
+    _tenant(),
+    Column("rules", JSONB, nullable=False),
+    Column("updated_at", Instant, nullable=False, server_default=NOW),
+    Column("updated_by", Text),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+ltv_predictions = Table(
+    "ltv_predictions",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("predicted_at", Instant, nullable=False),
+    Column("current_ltv", BigInteger, nullable=False),
+    Column("predicted_1_year", BigInteger, nullable=False),
+    Column("predicted_3_year", BigInteger),
+    Column("predicted_5_year", BigInteger),
+    Column("churn_probability", Double, nullable=False),
+    Column("growth_potential", Text, nullable=False),
+    Column("confidence", Double),
+    Column("model_version", Text),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index(
+        "ltv_predictions_churn_idx",
+        "tenant_id",
+        text("churn_probability DESC"),
+        "customer_sk",
+    ),
+)
+
+behavioral_analytics = Table(
+    "behavioral_analytics",
+    metadata,
+    _tenant(),
+    Column("day", Date, nullable=False),
+    *_counts("total_customers", "new_customers", "active_customers"),
+    Column("at_risk_customers", BigInteger),
+    Column("churned_customers", BigInteger),
+    *_counts("page_views", "product_views", "cart_additions", "purchases"),
+    *_counts("visitors", "converted", "sessions", "bounces"),
+    Column("session_seconds", Double, nullable=False),
+    *_counts("buyers", "repeat_buyers", "orders"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "day"),
+)
+
+segment_performance = Table(
+    "segment_performance",
+    metadata,
+    _customers_tenant(),
+    Column("segment_sk", BigInteger, nullable=False),
+    Column("day", Date, nullable=False),
+    *_counts("member_count", "active_members"),
+    Column("stayed", BigInteger),
+    Column("lost", BigInteger),
+    *_counts("valued"),
+    *_amounts("value"),
+    *_counts("orders_30d"),
+    *_amounts("revenue_30d"),
+    *_counts("visitors", "converted", "emailed", "email_opened", "email_clicked"),
+    *_counts("texted", "text_opened"),
+    Column("engagement", Double, nullable=False),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "segment_sk", "day"),
+    _belongs_to("segments", "segment_sk", cascade=True),
 )

@@ -29,6 +29,7 @@ from pydantic.alias_generators import to_camel
 from app.domain.capture import Source, VisitType
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
+from app.domain.ltv import GrowthPotential
 from app.domain.money import MAX_MINOR
 from app.domain.order import OrderStatus, PaymentMethod
 
@@ -355,6 +356,26 @@ class FeedbackRecord(IdentifiedRecord):
 
 #: -1 is what the location services of iOS state where they do not know.
 NotNegativeOrUnknown = Annotated[float, Field(ge=-1, allow_inf_nan=False)]
+
+
+class PredictionRecord(IdentifiedRecord):
+    """What somebody predicts a customer to be worth, all in all, after one, three and five years.
+
+    `currentLtv` is what the customer has brought so far, where it is left out; `predictionDate` is
+    now; `growthPotential` follows from the two (`domain.ltv`).
+    """
+
+    id: Identity = Field(alias="customerId")
+    current_ltv: Money | None = None
+    predicted_ltv_1_year: NotNegative = Field(alias="predictedLtv1Year")
+    predicted_ltv_3_year: NotNegative | None = Field(default=None, alias="predictedLtv3Year")
+    predicted_ltv_5_year: NotNegative | None = Field(default=None, alias="predictedLtv5Year")
+    churn_probability: Share
+    growth_potential: Annotated[GrowthPotential, BeforeValidator(_lower)] | None = None
+    confidence_score: Share | None = None
+    prediction_date: Instant | None = None
+    model_version: Identity | None = None
+    user_id: Identity | None = None
 
 
 class EventPlace(Record):

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
+from app.api.schemas.cohort import EXAMPLE as COHORT
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.event import EXAMPLE as EVENT
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
+from app.api.schemas.ltv_prediction import EXAMPLE as PREDICTION
 from app.api.schemas.segment import EXAMPLE as SEGMENT
 from app.api.schemas.store import EXAMPLE as STORE
 from app.api.schemas.zone import EXAMPLE as ZONE
@@ -241,6 +243,34 @@ EXAMPLES: dict[str, Example] = {
     "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
     "get_retention_settings": Example(),
     "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
+    "create_cohort": Example(json=COHORT, status=201),
+    "list_cohorts": Example(),
+    "get_cohort_analysis": Example(),
+    "get_cohort": Example(path={"id": "coh-mark"}),
+    "retire_cohort": Example(path={"id": "coh-mark"}, status=204),
+    "list_cohort_members": Example(path={"id": "coh-mark"}),
+    "list_customer_stages": Example(),
+    "get_stages": Example(),
+    "get_journey_rules": Example(),
+    "change_journey_rules": Example(
+        json={"rules": [{"stage": "decision", "criteria": {"field": "revenue", "gte": 1}}]}
+    ),
+    "reset_journey_rules": Example(),
+    "get_customer_stage": Example(path=_CUSTOMER),
+    "change_customer_stage": Example(path=_CUSTOMER, json={"stage": "decision"}),
+    "list_stage_moves": Example(path=_CUSTOMER),
+    "get_segmentation_analytics": Example(),
+    "refill_analytics": Example(
+        json={"firstDay": "2026-01-01", "lastDay": "2026-01-31"}, status=202
+    ),
+    "record_ltv_prediction": Example(
+        json=PREDICTION | {"customerId": "cus-mark"}, status=200, elsewhere=422
+    ),
+    "record_ltv_prediction_batch": Example(
+        json=[PREDICTION | {"customerId": "cus-twin"}], elsewhere=422
+    ),
+    "list_ltv_predictions": Example(),
+    "get_ltv_prediction": Example(path=_CUSTOMER),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),
@@ -416,5 +446,27 @@ async def _furnish_faces(database: Database, tenant: Tenant) -> None:
         await connection.execute(
             insert(face_erasures).values(
                 **own, id=ERASURE_ID, user_id=ERASURE_ID, face_ids=[], reason="requested"
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohorts (tenant_id, id, name, cohort_type, criteria)"
+                " VALUES (:tenant, 'coh-mark', 'Liked', 'value', '{}')"
+            ),
+            {"tenant": tenant.id},
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohort_members (tenant_id, cohort_sk, customer_sk)"
+                " SELECT h.tenant_id, h.sk, c.sk FROM cohorts h JOIN customers c"
+                " ON c.tenant_id = h.tenant_id AND c.id = 'cus-mark'"
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO ltv_predictions (tenant_id, customer_sk, predicted_at, current_ltv,"
+                " predicted_1_year, churn_probability, growth_potential)"
+                " SELECT tenant_id, sk, '2026-01-01Z', 1, 2, 0.5, 'high' FROM customers"
+                " WHERE id = 'cus-mark'"
             )
         )

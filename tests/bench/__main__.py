@@ -12,6 +12,7 @@ import uvloop
 from app.embedded import throwaway_cluster
 from tests.bench import (
     captures,
+    cohorts,
     events,
     exports,
     face_search,
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "nearby": nearby.measure,
     "tiles": tiles.measure,
     "face_search": face_search.measure,
+    "cohorts": cohorts.measure,
     "captures": captures.measure,
     "events": events.measure,
 }

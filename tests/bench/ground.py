@@ -94,6 +94,7 @@ async def business(cluster_url: str, name: str, customers: int) -> AsyncIterator
             with_items=False,
             with_engagement=False,
             with_places=False,
+            with_events=False,
         )
         taken = await seconds_of(demo.load_demo(database, tenant.id, options))
         # The worker makes partitions ahead; without one a process makes each month's but once.

@@ -13,8 +13,8 @@ is one range of the key.
 
 from alembic import op
 
-revision = "0019"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
