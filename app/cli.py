@@ -492,6 +492,31 @@ def import_customers(
     )
 
 
+@imports.command("locations")
+def import_locations(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each captured place; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_locations,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
 def _file_format(
     column: list[str] | None, delimiter: str | None, encoding: str | None, date_format: str | None
 ) -> "FileFormat":

@@ -16,6 +16,7 @@ from app.api import (
     address,
     admin,
     analytics,
+    capture,
     churn,
     cluster,
     clv,
@@ -36,22 +37,30 @@ from app.api import (
     nearby,
     openapi,
     order,
+    place_export,
     population,
     privacy,
     referral,
+    retention,
     sanity,
     satisfaction,
     score,
     store,
     store_distance,
+    tile,
+    trace,
     venue,
+    zone,
 )
+from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
 from app.gateways.face import face_provider
 from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
 from app.services.face_backend import FaceBackend, prepare_collections
+from app.services.capturing import record_single_captures
+from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
 
@@ -86,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         finally:
             preparing.cancel()
+            await app.state.captures.drain()
             app.state.access_log.stop()
             await asyncio.wait([preparing, auditing])
             await app.state.faces.close()
@@ -102,11 +112,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.access_log = AccessLog()
     app.state.faces = FaceBackend(face_provider(settings), object_store(settings))
+    app.state.key_checks = Line(check_keys)
+    app.state.captures = Gathering(record_single_captures)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
     for part in (
+        capture,  # first of all, because they come by the thousand, and routes are tried in order
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
         customer,
@@ -117,6 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        trace,
         referral,
         analytics,
         population,
@@ -131,11 +145,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         consent,
         face,
         admin,
+        retention,
         sanity,
+        place_export,
         nearby,
         cluster,
         heatmap,
         store_distance,
+        zone,
+        tile,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

@@ -34,6 +34,7 @@ from app.services import (
     tenancy,
     totals,
 )
+from app.services import auditing, maintenance, retention, sanity, scoring, tenancy, totals
 from app.services.duplicates import find_duplicates
 from app.services.face_backend import FaceBackend
 from app.settings import Settings
@@ -154,6 +155,10 @@ def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) 
     @queue.schedule("maintain", "30 * * * *")
     async def maintain(_: Schedule) -> None:
         await _maintain(database)
+
+    @queue.schedule("delete_expired", "20 3 * * *")
+    async def delete_expired(_: Schedule) -> None:
+        await _delete_expired(database)
 
     @queue.schedule("find_duplicates", "45 * * * *")
     async def find_duplicates_of_the_hour(_: Schedule) -> None:
@@ -282,6 +287,17 @@ async def _maintain(database: Database) -> None:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
             await totals.forget_old(connection, tenant, now=now)
+
+
+async def _delete_expired(database: Database) -> None:
+    now = datetime.now(UTC)
+    await retention.drop_expired_months(database)
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        deleted = await retention.delete_expired(database, tenant, now=now)
+        if deleted:
+            log.info("deleted %d rows past the retention of %s", deleted, tenant.slug)
 
 
 async def _find_duplicates(database: Database, changed_since: datetime | None = None) -> None:

@@ -876,6 +876,27 @@ satisfaction_months = Table(
     PrimaryKeyConstraint("tenant_id", "month", "store_sk", "rfm_segment", "kind", "seq"),
 )
 
+place_totals = Table(
+    "place_totals",
+    metadata,
+    _customers_tenant(),
+    Column("zoom", SmallInteger, nullable=False),
+    Column("code", BigInteger, nullable=False, autoincrement=False),
+    _summand(),
+    Column("x", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    *_counts("customers"),
+    Column("compacted", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "zoom", "code", "seq"),
+    Index(
+        "place_totals_appended_idx",
+        "tenant_id",
+        "zoom",
+        "code",
+        postgresql_where=text("NOT compacted"),
+    ),
+)
+
 population_total_days = Table(
     "population_total_days",
     metadata,

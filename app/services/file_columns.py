@@ -44,6 +44,23 @@ LINE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "unitPrice": ("unitprice", "price"),
     "discountAmount": ("discountamount", "discount"),
 }  # fmt: skip
+LOCATION_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "captureId": ("captureid", "id", "locationid", "fixid"),
+    "customerId": ORDER_COLUMNS["customerId"],
+    "latitude": ("lat",),
+    "longitude": ("lon", "lng", "long"),
+    "accuracy": ("accuracymetres", "accuracymeters", "horizontalaccuracy"),
+    "altitude": ("elevation", "ele"),
+    "speed": (),
+    "heading": ("bearing", "course"),
+    "source": ("provider",),
+    "capturedBy": ("employeeid", "employee", "agent"),
+    "deviceId": ("device",),
+    "visitType": ("visit",),
+    "notes": ("visitnotes", "note", "comment"),
+    "photoUrl": ("photo",),
+    "capturedAt": ("timestamp", "datetime", "time", "date", "recordedat"),
+}
 _CUSTOMER_ALIASES: Mapping[str, tuple[str, ...]] = {
     "id": ORDER_COLUMNS["customerId"],
     "code": ("customercode",),

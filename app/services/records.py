@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.capture import Source, VisitType
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
 from app.domain.money import MAX_MINOR
@@ -86,7 +88,15 @@ class Record(BaseModel):
 class IdentifiedRecord(Record):
     """What a source names by an id of its own making: sent again, it is the same thing."""
 
+    #: Whether an id that comes twice is a success that changes nothing, or a mistake of the source.
+    repeats_are_duplicates: ClassVar[bool] = False
+
     id: Identity
+
+    @classmethod
+    def identity_in(cls, item: Mapping[str, Any]) -> object:
+        """What stands where the id belongs in an item as it was sent."""
+        return item.get(cls.model_fields["id"].alias or "id")
 
 
 class OrderItemRecord(Record):
@@ -334,6 +344,43 @@ class FeedbackRecord(IdentifiedRecord):
         if "kind" in info.data:
             check_score(info.data["kind"], score)
         return score
+
+
+#: -1 is what the location services of iOS state where they do not know.
+NotNegativeOrUnknown = Annotated[float, Field(ge=-1, allow_inf_nan=False)]
+
+
+class CaptureRecord(IdentifiedRecord):
+    """Where a customer was, as an app states it.
+
+    `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
+    without a `captureId` is given one. Of accuracy, speed and heading, -1 means unknown. Whether
+    latitude and longitude are a place, in either order, is decided where it is stored.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="captureId", default_factory=lambda: uuid4().hex, description="The app's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    latitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    accuracy: NotNegativeOrUnknown | None = None
+    altitude: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    speed: NotNegativeOrUnknown | None = None
+    heading: Annotated[NotNegativeOrUnknown, Field(le=360)] | None = None
+    source: Annotated[Source, BeforeValidator(_lower)] = Source.GPS
+    captured_by: Identity | None = None
+    device_id: Identity | None = None
+    visit_type: Annotated[VisitType, BeforeValidator(_lower)] | None = None
+    notes: Prose | None = None
+    photo_url: (
+        Annotated[str, StringConstraints(max_length=2_000, pattern=r"^(https?|s3)://[!-~]+$")]
+        | None
+    ) = None
+    captured_at: Instant | None = None
 
 
 class AddressAttributes(Record):

@@ -16,10 +16,12 @@ from app.api.schemas.customer import EXAMPLE as CUSTOMER
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
+from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories.tables import (
     customers,
+    delivery_zones,
     external_runs,
     face_consents,
     face_erasures,
@@ -45,7 +47,8 @@ class Example:
 
     `path` fills the path's parameters; a route with one must answer 404 to another tenant, unless
     it names something that is `common` to all. Another one answers `elsewhere` where it differs
-    from `status`: what the body names is unknown there.
+    from `status`: what the body names is unknown there. What is `never_anonymized` is refused to
+    callers who are not to recognise anybody.
     """
 
     path: dict[str, str] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Example:
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
+    never_anonymized: bool = False
 
 
 #: Ids and words that only the first tenant's data holds; no answer to another tenant may.
@@ -65,6 +69,7 @@ MARKS = (
     "con-mark",
     "fb-mark",
     "adr-mark",
+    "zon-mark",
     "Widjajakusuma",
     "0b8f2c52",
 )
@@ -85,7 +90,15 @@ _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
 _CONTACT = {"id": "con-mark"}
+_NEW_CAPTURE = {
+    "captureId": "cap-new",
+    "customerId": "cus-mark",
+    "latitude": -6.2,
+    "longitude": 106.8,
+}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
+_ZONE = {"id": "zon-mark"}
+_NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
 _CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
 # Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
@@ -187,6 +200,12 @@ EXAMPLES: dict[str, Example] = {
     "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
     "get_face_demographics": Example(elsewhere=409),
     "get_face_emotions": Example(elsewhere=409),
+    "capture_location": Example(json=_NEW_CAPTURE, status=201, elsewhere=422),
+    "capture_location_batch": Example(json=[_NEW_CAPTURE], elsewhere=422),
+    "export_location_history": Example(path={"customerId": "cus-mark"}, never_anonymized=True),
+    "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
+    "get_retention": Example(),
+    "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),
@@ -199,6 +218,22 @@ EXAMPLES: dict[str, Example] = {
     "get_venue_customer_rfm": Example(path=_AT_VENUE),
     "get_venue_customer_clv": Example(path=_AT_VENUE),
     "list_venue_customer_journey": Example(path=_AT_VENUE),
+    "export_customer_places": Example(),
+    "export_address_places": Example(query={"format": "csv"}),
+    "create_zone": Example(json=ZONE, status=201),
+    "propose_zones": Example(json={"storeIds": ["venue-mark"]}, elsewhere=422),
+    "list_zones": Example(),
+    "list_zones_at": Example(query={"lat": "-6.2145", "lng": "106.8451"}),
+    "get_zone": Example(path=_ZONE, query={"customers": "true"}),
+    "list_zone_customers": Example(path=_ZONE),
+    "export_zone_customers": Example(path=_ZONE),
+    "create_or_replace_zone": Example(
+        path={"id": "zone-new"}, json=_NEW_ZONE, status=201, common=True
+    ),
+    "remove_zone": Example(path=_ZONE, status=204),
+    "get_tile_json": Example(),
+    # The same address for everybody, and nothing there for others.
+    "get_tile": Example(path={"z": "12", "x": "3263", "y": "2118"}, elsewhere=204, common=True),
 }
 
 
@@ -225,7 +260,13 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         database, tenant, "cus-mark", "fb-mark", comment="Bu Widjajakusuma menunggu lama"
     )
     await make_address(
-        database, tenant, "cus-mark", "adr-mark", label="Rumah Widjajakusuma", line="Gang Widja 5"
+        database,
+        tenant,
+        "cus-mark",
+        "adr-mark",
+        label="Rumah Widjajakusuma",
+        line="Gang Widja 5",
+        location="SRID=4326;POINT(106.8451234 -6.2145123)",
     )
     await _furnish_faces(database, tenant)
     async with database.tenant_transaction(tenant.id) as connection:
@@ -233,7 +274,21 @@ async def furnish(database: Database, tenant: Tenant) -> None:
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
         )
         await connection.execute(
-            insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
+            insert(stores).values(
+                tenant_id=tenant.id,
+                id="venue-mark",
+                name="Venue",
+                location="SRID=4326;POINT(106.8134 -6.2607)",
+            )
+        )
+        await connection.execute(
+            insert(delivery_zones).values(
+                tenant_id=tenant.id,
+                id="zon-mark",
+                name="Zona Widjajakusuma",
+                area="SRID=4326;MULTIPOLYGON(((106.8 -6.3,106.9 -6.3,106.9 -6.2,106.8 -6.2,"
+                "106.8 -6.3)))",
+            )
         )
         await connection.execute(
             insert(external_runs).values(

@@ -11,6 +11,9 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    exports,
+    face_search,
+    captures,
     import_orders,
     lists,
     ndjson,
@@ -18,6 +21,7 @@ from tests.bench import (
     order_post,
     profile,
     scores,
+    tiles,
     update_scores,
 )
 from tests.bench.ground import Sizes, forbid_autovacuum
@@ -31,7 +35,11 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "exports": exports.measure,
     "nearby": nearby.measure,
+    "tiles": tiles.measure,
+    "face_search": face_search.measure,
+    "captures": captures.measure,
 }
 
 
@@ -70,6 +78,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         streamed_orders=200_000,
         pandas_rows=20_000,
         updated_rows=5_000,
+        face_photos=1_000,
         load_seconds=5.0,
         rounds=3,
     )
