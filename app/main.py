@@ -58,8 +58,8 @@ from app.database import Database
 from app.gateways.face import face_provider
 from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
-from app.services.face_backend import FaceBackend, prepare_collections
 from app.services.capturing import record_single_captures
+from app.services.face_backend import FaceBackend, prepare_collections
 from app.services.gathering import Gathering, Line
 from app.settings import Settings
 

@@ -11,9 +11,9 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    captures,
     exports,
     face_search,
-    captures,
     import_orders,
     lists,
     ndjson,
