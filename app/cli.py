@@ -492,6 +492,31 @@ def import_customers(
     )
 
 
+@imports.command("events")
+def import_events(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each behaviour event; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_events,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
 @imports.command("locations")
 def import_locations(
     file: ImportFile,

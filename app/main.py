@@ -16,6 +16,7 @@ from app.api import (
     address,
     admin,
     analytics,
+    behavior,
     capture,
     churn,
     cluster,
@@ -25,6 +26,7 @@ from app.api import (
     customer,
     dashboard,
     errors,
+    event,
     export,
     face,
     feedback,
@@ -59,6 +61,7 @@ from app.gateways.face import face_provider
 from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
 from app.services.capturing import record_single_captures
+from app.services.event_recording import record_event_batch
 from app.services.face_backend import FaceBackend, prepare_collections
 from app.services.gathering import Gathering, Line
 from app.settings import Settings
@@ -96,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             preparing.cancel()
             await app.state.captures.drain()
+            await app.state.events.drain()
             app.state.access_log.stop()
             await asyncio.wait([preparing, auditing])
             await app.state.faces.close()
@@ -114,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.faces = FaceBackend(face_provider(settings), object_store(settings))
     app.state.key_checks = Line(check_keys)
     app.state.captures = Gathering(record_single_captures)
+    app.state.events = Gathering(record_event_batch)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -154,6 +159,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store_distance,
         zone,
         tile,
+        event,
+        behavior,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

@@ -29,12 +29,12 @@ from app.services import (
     face_erasure,
     face_reconciliation,
     maintenance,
+    retention,
     sanity,
     scoring,
     tenancy,
     totals,
 )
-from app.services import auditing, maintenance, retention, sanity, scoring, tenancy, totals
 from app.services.duplicates import find_duplicates
 from app.services.face_backend import FaceBackend
 from app.settings import Settings

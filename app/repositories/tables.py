@@ -31,7 +31,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import CIDR, JSONB
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -527,10 +527,54 @@ behavior_events = Table(
     Column("session_id", Text),
     Column("device_type", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
+    Column("page_url", Text),
+    Column("referrer_url", Text),
+    Column("ip_network", CIDR),
+    Column("user_agent", Text),
+    Column("browser", Text),
+    Column("os", Text),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("country", Text),
+    Column("city", Text),
     PrimaryKeyConstraint("tenant_id", "occurred_at", "id"),
     _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(latitude IS NULL) = (longitude IS NULL)"),
     Index("behavior_events_customer_idx", "tenant_id", "customer_sk", "occurred_at"),
+    Index(
+        "behavior_events_type_idx",
+        "tenant_id",
+        "event_type",
+        "occurred_at",
+        postgresql_include=["customer_sk"],
+    ),
     postgresql_partition_by="RANGE (occurred_at)",
+)
+
+#: What the events of each customer add up to, kept as they arrive and for good.
+behavior_summaries = Table(
+    "behavior_summaries",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("page_views", BigInteger, nullable=False),
+    Column("product_views", BigInteger, nullable=False),
+    Column("cart_additions", BigInteger, nullable=False),
+    Column("purchases", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("first_event_at", Instant, nullable=False),
+    Column("last_event_at", Instant, nullable=False),
+    Column("first_purchase_at", Instant),
+    Column("last_purchase_at", Instant),
+    Column("categories", JSONB, nullable=False),
+    Column("devices", JSONB, nullable=False),
+    Column("sources", JSONB, nullable=False),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(first_purchase_at IS NULL) = (purchases = 0)"),
+    CheckConstraint("(last_purchase_at IS NULL) = (purchases = 0)"),
 )
 
 #: What clients sent under ids of their own, captures and events, so that it is taken once.

@@ -14,7 +14,7 @@ is one range of the key.
 from alembic import op
 
 revision = "0019"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.event import EXAMPLE as EVENT
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
@@ -89,6 +90,7 @@ _CUSTOMER = {"id": "cus-mark"}
 _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
+_NEW_EVENT = EVENT | {"eventId": "evt-new", "customerId": "cus-mark"}
 _CONTACT = {"id": "con-mark"}
 _NEW_CAPTURE = {
     "captureId": "cap-new",
@@ -181,6 +183,11 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_churn": Example(path=_CUSTOMER),
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
+    "record_event": Example(json=_NEW_EVENT, status=201, elsewhere=422),
+    "record_events": Example(json=[_NEW_EVENT], elsewhere=422),
+    "get_customer_behavior": Example(path=_CUSTOMER),
+    "get_funnel": Example(query={"steps": "page_view,purchase"}),
+    "get_retention": Example(),
     "get_sanity": Example(),
     "record_face_consent": Example(json=_CONSENT, status=201, elsewhere=422),
     "list_face_consents": Example(path={"customerId": "cus-mark"}),
@@ -204,7 +211,7 @@ EXAMPLES: dict[str, Example] = {
     "capture_location_batch": Example(json=[_NEW_CAPTURE], elsewhere=422),
     "export_location_history": Example(path={"customerId": "cus-mark"}, never_anonymized=True),
     "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
-    "get_retention": Example(),
+    "get_retention_settings": Example(),
     "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),

@@ -37,6 +37,9 @@ _ROWS = {
     " VALUES (:t, :mark, :sk, now(), ST_SetSRID(ST_MakePoint(106.8, -6.2), 4326), 'gps')",
     "behavior_events": "(tenant_id, id, customer_sk, occurred_at, event_type)"
     " VALUES (:t, :mark, :sk, now(), 'view')",
+    "behavior_summaries": "(tenant_id, customer_sk, events, page_views, product_views,"
+    " cart_additions, purchases, spent, first_event_at, last_event_at, categories, devices,"
+    " sources) VALUES (:t, :sk, 1, 0, 0, 0, 0, 0, now(), now(), '{}', '{}', '{}')",
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",

@@ -12,6 +12,7 @@ import uvloop
 from app.embedded import throwaway_cluster
 from tests.bench import (
     captures,
+    events,
     exports,
     face_search,
     import_orders,
@@ -40,6 +41,7 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "tiles": tiles.measure,
     "face_search": face_search.measure,
     "captures": captures.measure,
+    "events": events.measure,
 }
 
 
