@@ -139,8 +139,8 @@ def test_the_last_known_place_is_the_latest_that_is_not_rough(captured: list[Fix
     known = last_known(None, captured)
     assert known is not None
     fine = [each for each in captured if each.accuracy is None or each.accuracy <= 1000]
-    assert known.at == max(each.at for each in fine or captured)
-    assert known in [each for each in fine or captured]
+    assert known.at == max(each.at for each in fine or captured if each.at is not None)
+    assert known in (fine or captured)
 
 
 def test_a_declared_place_without_a_time_gives_way_to_any() -> None:
