@@ -102,12 +102,15 @@ def worker(
     ] = False,
 ) -> None:
     """Run queued and periodic jobs until stopped."""
+    from app.settings import Settings
     from app.worker import run
 
     if with_parent:
         _end_with_parent()
+    # Photos lie beside the private cluster.
+    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
     with database_url(data_dir) as url:
-        asyncio.run(run(url))
+        asyncio.run(run(url, settings))
     answer({"stopped": True})
 
 
@@ -480,6 +483,31 @@ def import_customers(
 
     _import(
         importing.import_customers,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
+@imports.command("events")
+def import_events(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each behaviour event; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_events,
         file,
         tenant,
         file_format=_file_format(column, delimiter, encoding, date_format),

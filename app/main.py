@@ -16,20 +16,27 @@ from app.api import (
     address,
     admin,
     analytics,
+    behavior,
     capture,
     churn,
+    cluster,
     clv,
+    consent,
     contact,
     customer,
     dashboard,
     errors,
+    event,
     export,
+    face,
     feedback,
     health,
+    heatmap,
     influence,
     insight,
     journey,
     movement,
+    nearby,
     openapi,
     order,
     place_export,
@@ -41,14 +48,21 @@ from app.api import (
     satisfaction,
     score,
     store,
+    store_distance,
+    tile,
     trace,
     venue,
+    zone,
 )
 from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
+from app.gateways.face import face_provider
+from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
 from app.services.capturing import record_single_captures
+from app.services.event_recording import record_event_batch
+from app.services.face_backend import FaceBackend, prepare_collections
 from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
@@ -79,12 +93,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()
         gc.set_threshold(20_000, 25, 25)
         auditing = asyncio.create_task(app.state.access_log.run(app.state.database))
+        preparing = asyncio.create_task(prepare_collections(app.state.database, app.state.faces))
         try:
             yield
         finally:
+            preparing.cancel()
             await app.state.captures.drain()
+            await app.state.events.drain()
             app.state.access_log.stop()
-            await auditing
+            await asyncio.wait([preparing, auditing])
+            await app.state.faces.close()
             await app.state.database.close()
 
     app = FastAPI(
@@ -97,8 +115,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.registry = registry
     app.state.access_log = AccessLog()
+    app.state.faces = FaceBackend(face_provider(settings), object_store(settings))
     app.state.key_checks = Line(check_keys)
     app.state.captures = Gathering(record_single_captures)
+    app.state.events = Gathering(record_event_batch)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
@@ -127,14 +147,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         churn,
         export,
         score,
+        consent,
+        face,
         admin,
         retention,
         sanity,
         place_export,
+        nearby,
+        cluster,
+        heatmap,
+        store_distance,
+        zone,
+        tile,
+        event,
+        behavior,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)
+    app.router.routes.extend(face.seed_router.routes)
     return app
 
 

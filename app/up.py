@@ -67,6 +67,7 @@ def serve(
             url = database_url or _start(cluster)
             # The API and the worker read it as if the operator had set it.
             os.environ["DATABASE_URL"] = url
+            os.environ["DATA_DIR"] = str(data_dir)
             log.info("database at revision %s", migrate(url))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 key = None

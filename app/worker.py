@@ -21,9 +21,23 @@ from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
+from app.gateways.face import FaceError, face_provider
+from app.gateways.object_store import ObjectStoreError, object_store
 from app.repositories.job import queue_queries
-from app.services import auditing, maintenance, retention, sanity, scoring, tenancy, totals
+from app.services import (
+    auditing,
+    face_erasure,
+    face_reconciliation,
+    maintenance,
+    retention,
+    sanity,
+    scoring,
+    tenancy,
+    totals,
+)
 from app.services.duplicates import find_duplicates
+from app.services.face_backend import FaceBackend
+from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +60,17 @@ _DATABASE_AWAY = (
 )
 
 
-async def run(database_url: str) -> None:
+async def run(database_url: str, settings: Settings | None = None) -> None:
     """Work until SIGINT or SIGTERM; a database that goes away is waited for."""
+    settings = settings or Settings()
+    backend = FaceBackend(face_provider(settings), object_store(settings))
+    try:
+        await _run(database_url, backend)
+    finally:
+        await backend.close()
+
+
+async def _run(database_url: str, backend: FaceBackend) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -56,7 +79,7 @@ async def run(database_url: str) -> None:
     while not stopping.is_set():
         began = loop.time()
         try:
-            await _work(database_url, stopping)
+            await _work(database_url, backend, stopping)
         except _DATABASE_AWAY as error:
             if loop.time() - began > RECONNECT_SECONDS[-1]:
                 failures = 0  # it had worked in between
@@ -66,7 +89,7 @@ async def run(database_url: str) -> None:
             await _sleep(pause, stopping)
 
 
-async def _work(database_url: str, stopping: asyncio.Event) -> None:
+async def _work(database_url: str, backend: FaceBackend, stopping: asyncio.Event) -> None:
     database = Database(
         database_url, pool_size=4, statement_timeout=None, application_name="bps-worker"
     )
@@ -74,7 +97,7 @@ async def _work(database_url: str, stopping: asyncio.Event) -> None:
         async with _queue_pool(database_url) as pool:
             await _request_due_runs(database)
             await _maintain(database)
-            queue = _queue(database, AsyncpgPoolDriver(pool))
+            queue = _queue(database, backend, AsyncpgPoolDriver(pool))
             ending = asyncio.create_task(_end(queue, stopping))
             comparing = asyncio.create_task(_find_first_duplicates(database))
             try:
@@ -110,7 +133,7 @@ async def _queue_pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
             pool.terminate()
 
 
-def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
+def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) -> PgQueuer:
     queue = PgQueuer(driver, queries=queue_queries(driver))
 
     @queue.entrypoint("score")
@@ -120,6 +143,10 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     @queue.entrypoint("keep_totals")
     async def keep_totals(job: Job) -> None:
         await _keep_totals(database, json.loads(job.payload or b"{}"))
+
+    @queue.entrypoint(face_erasure.JOB)
+    async def erase_face(job: Job) -> None:
+        await _erase_face(database, backend, json.loads(job.payload or b"{}"))
 
     @queue.schedule("request_due_runs", "0 * * * *")
     async def request_due_runs(_: Schedule) -> None:
@@ -136,6 +163,14 @@ def _queue(database: Database, driver: AsyncpgPoolDriver) -> PgQueuer:
     @queue.schedule("find_duplicates", "45 * * * *")
     async def find_duplicates_of_the_hour(_: Schedule) -> None:
         await _find_duplicates(database, datetime.now(UTC) - _COMPARED_AGAIN)
+
+    @queue.schedule("retry_face_erasures", "* * * * *")
+    async def retry_face_erasures(_: Schedule) -> None:
+        await _retry_face_erasures(database)
+
+    @queue.schedule("keep_faces_in_order", "10 3 * * *")
+    async def keep_faces_in_order(_: Schedule) -> None:
+        await _keep_faces_in_order(database, backend)
 
     @queue.schedule("compact_totals", "* * * * *")
     async def compact_totals(_: Schedule) -> None:
@@ -174,6 +209,40 @@ async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None
     async with database.tenant_transaction(tenant_id) as connection:
         tenant = await tenancy.get_tenant(connection, tenant_id)
         await totals.after_full_run(connection, tenant, as_of)
+
+
+async def _erase_face(
+    database: Database, backend: FaceBackend, wanted: dict[str, str | int]
+) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    await face_erasure.run_erasure(database, backend, tenant, UUID(str(wanted["erasure_id"])))
+
+
+async def _retry_face_erasures(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        async with database.tenant_transaction(tenant.id) as connection:
+            await face_erasure.enqueue_due(connection, tenant, now=datetime.now(UTC))
+
+
+async def _keep_faces_in_order(database: Database, backend: FaceBackend) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await face_reconciliation.expire_faces(database, tenant, now=datetime.now(UTC))
+        if not backend.configured:
+            continue
+        try:
+            done = await face_reconciliation.reconcile_faces(
+                database, backend, tenant, now=datetime.now(UTC)
+            )
+        except (FaceError, ObjectStoreError) as error:
+            log.error("faces of %s were not compared: %s", tenant.slug, error)
+            continue
+        log.info("faces of %s: %s", tenant.slug, done)
 
 
 async def _check(database: Database, tenant: Tenant) -> None:

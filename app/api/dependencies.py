@@ -209,7 +209,7 @@ def presented_key(request: Request) -> PresentedKey:
 
 def check_user_id(caller: Caller, user_id: str | None) -> None:
     """Let a `userId` pass that names the caller's own tenant. Raises Forbidden for another."""
-    if user_id is not None and user_id not in (caller.tenant.slug, str(caller.tenant.id)):
+    if user_id is not None and not caller.tenant.is_named(user_id):
         raise Forbidden("userId names another tenant than the key's.")
 
 

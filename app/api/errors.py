@@ -24,6 +24,26 @@ from app.domain.errors import (
     Unauthenticated,
     UnreadableFile,
 )
+from app.domain.face import AttributesOff, ConsentRequired, EmotionsOff, SeveralFaces
+from app.gateways.face import (
+    FaceError,
+    FaceLimitReached,
+    FaceMismatch,
+    FaceProviderFailed,
+    FaceProviderNotConfigured,
+    FaceProviderTimeout,
+    FaceProviderUnavailable,
+    NoFace,
+    PhotoTooLarge,
+    UnreadablePhoto,
+    UnusablePhoto,
+)
+from app.gateways.object_store import (
+    ObjectStoreError,
+    ObjectStoreFailed,
+    ObjectStoreUnavailable,
+    PhotoNotFound,
+)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -125,12 +145,38 @@ KINDS: Mapping[type[Exception], Kind] = {
     KeyInUse: Kind(409, "idempotency-key-in-use", "The first request is still in progress"),
     DatabaseUnavailableError: Kind(503, "database-unavailable", "The database cannot be reached"),
     StatementTimeoutError: Kind(504, "statement-timeout", "The database took too long"),
+    FaceError: Kind(502, "face_error", "Face recognition failed"),
+    ObjectStoreError: Kind(502, "photo_store_error", "The photo store failed"),
+    PhotoNotFound: Kind(404, "photo_not_found", "There is no such photo"),
+    ConsentRequired: Kind(403, "consent_required", "The customer has not agreed to this"),
+    NoFace: Kind(422, "no_face", "There is no usable face in the photo"),
+    SeveralFaces: Kind(422, "several_faces", "There are several faces in the photo"),
+    FaceMismatch: Kind(422, "face_mismatch", "The face is another person's"),
+    UnreadablePhoto: Kind(415, "unreadable_photo", "The photo is neither JPEG nor PNG"),
+    UnusablePhoto: Kind(422, "unusable_photo", "The photo is damaged or too small"),
+    PhotoTooLarge: Kind(413, "photo_too_large", "The photo is too large"),
+    AttributesOff: Kind(409, "attributes_off", "Estimates are turned off"),
+    EmotionsOff: Kind(409, "emotions_off", "Emotions are turned off"),
+    FaceLimitReached: Kind(429, "face_limit_reached", "Too many face requests"),
+    FaceProviderNotConfigured: Kind(
+        503, "face_provider_not_configured", "Face recognition is not set up"
+    ),
+    FaceProviderUnavailable: Kind(
+        503, "face_provider_unavailable", "Face recognition is not available"
+    ),
+    FaceProviderFailed: Kind(502, "face_provider_failed", "Face recognition failed"),
+    FaceProviderTimeout: Kind(504, "face_provider_timeout", "Face recognition took too long"),
+    ObjectStoreUnavailable: Kind(
+        503, "photo_store_unavailable", "The photo store is not available"
+    ),
+    ObjectStoreFailed: Kind(502, "photo_store_failed", "The photo store failed"),
 }
 
 _HEADERS: Mapping[type[Exception], Mapping[str, str]] = {
     Unauthenticated: {"WWW-Authenticate": 'Bearer realm="bps"'},
     # What is left of the body is not read, so the connection cannot carry another request.
     BodyTooLarge: {"Connection": "close"},
+    PhotoTooLarge: {"Connection": "close"},
     DatabaseUnavailableError: {"Retry-After": str(RETRY_SECONDS)},
     KeyInUse: {"Retry-After": "1"},
 }
@@ -199,8 +245,15 @@ async def _refused(request: Request, error: Exception) -> Response:
         kind_of(error),
         str(error),
         errors=errors,
-        headers=next((_HEADERS[each] for each in type(error).__mro__ if each in _HEADERS), None),
+        headers=_headers(error),
     )
+
+
+def _headers(error: Exception) -> Mapping[str, str] | None:
+    # Some know how long it will take, from whom they wait for.
+    if isinstance(error, (FaceLimitReached, FaceProviderUnavailable, ObjectStoreUnavailable)):
+        return {"Retry-After": str(error.retry_after)}
+    return next((_HEADERS[each] for each in type(error).__mro__ if each in _HEADERS), None)
 
 
 async def _not_valid(request: Request, error: Exception) -> Response:

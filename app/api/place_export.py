@@ -151,7 +151,7 @@ async def _export(
                 export,
                 wanted,
                 kind.values,
-                file.add,
+                receive=file.add,
                 anonymous=disclosure.anonymous,
             )
         await file.end()

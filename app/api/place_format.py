@@ -1,6 +1,7 @@
 """The formats in which places are exported: what stands between the values of a row."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,7 +9,9 @@ from app.api.csv_stream import MEDIA_TYPE as CSV_MEDIA_TYPE
 from app.api.export_stream import Sink
 from app.domain.privacy import Disclosure
 from app.repositories.place_export import PlaceExport, Values
-from app.services.geoparquet import ROW_GROUP_BYTES, GeoParquetFile
+
+#: One thread for all files: each further one would keep memory of its own for the next.
+_ENCODER = ThreadPoolExecutor(1, "geoparquet")
 
 
 class PlaceFormat(StrEnum):
@@ -47,6 +50,9 @@ class PlaceFile:
     as an error.
     """
 
+    #: Rows are gathered until they are so long: each part costs as much as hundreds of rows.
+    part_bytes = 128 * 1024
+
     def __init__(
         self,
         kind: PlaceFormat,
@@ -57,66 +63,72 @@ class PlaceFile:
     ) -> None:
         self._text = _text_of(kind, export, currency)
         self._width = export.width
-        self._quoted_ids = [
+        self._identities = [
             2 + place for place, column in enumerate(export.columns) if column.identity
         ]
         self._disclosure = disclosure
         self._sink = sink
-        self._empty = True
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._begun = False
 
     async def add(self, values: list[bytes]) -> None:
         """Write rows: the values of all of them, one after the other."""
-        text = self._rows(values)
-        if self._empty:
-            self._empty = False
-            text = self._text.head + text[self._text.left_out_once :]
-        await self._sink(text)
+        if self._disclosure.anonymous:
+            for place in self._identities:
+                values[place :: self._width] = map(self._pseudonym, values[place :: self._width])
+        # One format for all rows: for each row by itself it takes twice as long.
+        rows = self._text.row * (len(values) // self._width) % tuple(values)
+        self._gathered.append(rows)
+        self._size += len(rows)
+        if self._size >= self.part_bytes:
+            await self._write(self._taken())
 
     async def end(self) -> None:
-        """Write what belongs after the last row."""
-        await self._sink(self._text.tail if not self._empty else self._text.head + self._text.tail)
+        """Write the last rows and what belongs after them."""
+        if self._gathered:
+            await self._write(self._taken())
+        await self._finish()
 
-    def _rows(self, values: list[bytes]) -> bytes:
-        if self._disclosure.anonymous:
-            for place in self._quoted_ids:
-                values[place :: self._width] = [
-                    f'"{self._disclosure.id(identity.decode())}"'.encode()
-                    for identity in values[place :: self._width]
-                ]
-        # One format for all rows: for each row by itself it takes twice as long.
-        return self._text.row * (len(values) // self._width) % tuple(values)
+    async def _write(self, rows: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            rows = self._text.head + rows[self._text.left_out_once :]
+        await self._sink(rows)
+
+    async def _finish(self) -> None:
+        await self._sink(self._text.tail if self._begun else self._text.head + self._text.tail)
+
+    def _taken(self) -> bytes:
+        rows = b"".join(self._gathered)
+        self._gathered.clear()
+        self._size = 0
+        return rows
+
+    def _pseudonym(self, identity: bytes) -> bytes:
+        return f'"{self._disclosure.id(identity.decode())}"'.encode()
 
 
 class GeoParquetPlaceFile(PlaceFile):
-    """The same as GeoParquet: the rows are gathered into row groups."""
+    """The same as GeoParquet: a part is a row group."""
+
+    part_bytes = 2 * 1024 * 1024
 
     def __init__(
         self, export: PlaceExport, currency: str, disclosure: Disclosure, sink: Sink
     ) -> None:
+        # Nothing else here needs Arrow, which takes 30 MB in each process that has read it.
+        from app.services.geoparquet import GeoParquetFile  # noqa: PLC0415 - for those who ask
+
         super().__init__(PlaceFormat.GEOPARQUET, export, currency, disclosure, sink)
         self._file = GeoParquetFile(export.columns, currency)
-        self._gathered: list[bytes] = []
-        self._size = 0
 
-    async def add(self, values: list[bytes]) -> None:
-        """Gather rows, and write them once they make a row group."""
-        rows = self._rows(values)
-        self._gathered.append(rows)
-        self._size += len(rows)
-        if self._size >= ROW_GROUP_BYTES:
-            await self._write_gathered()
+    async def _write(self, rows: bytes) -> None:
+        encoding = asyncio.get_running_loop().run_in_executor(_ENCODER, self._file.add, rows)
+        await self._sink(await encoding)
 
-    async def end(self) -> None:
-        """Write the last row group and what the file says of itself."""
-        if self._gathered:
-            await self._write_gathered()
-        await self._sink(await asyncio.to_thread(self._file.finish))
-
-    async def _write_gathered(self) -> None:
-        rows = b"".join(self._gathered)
-        self._gathered.clear()
-        self._size = 0
-        await self._sink(await asyncio.to_thread(self._file.add, rows))
+    async def _finish(self) -> None:
+        await self._sink(self._file.finish())
 
 
 def open_place_file(

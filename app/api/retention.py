@@ -16,7 +16,7 @@ Admin = Annotated[Caller, requires(Scope.ADMIN)]
 
 
 @router.get("/retention")
-async def get_retention(caller: Admin, connection: Connection) -> RetentionSettings:
+async def get_retention_settings(caller: Admin, connection: Connection) -> RetentionSettings:
     """For how many days captured places and events are kept."""
     return RetentionSettings.of(await retention.get(connection, caller.tenant.id))
 

@@ -139,7 +139,10 @@ _EVENT = {
         'event_type', s.event_type, 'event_category', s.event_category,
         'product_id', s.product_id, 'product_name', s.product_name,
         'product_category', s.product_category, 'event_value', s.event_value,
-        'session_id', s.session_id, 'device_type', s.device_type, 'properties', s.properties""",
+        'session_id', s.session_id, 'device_type', s.device_type, 'browser', s.browser,
+        'os', s.os, 'page_url', s.page_url, 'referrer_url', s.referrer_url,
+        'latitude', s.latitude, 'longitude', s.longitude, 'country', s.country, 'city', s.city,
+        'properties', s.properties""",
 }
 
 # History knows days, not instants: a change stands at the beginning of the tenant's day, below

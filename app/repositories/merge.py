@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.repositories.event import ADD_TO_SUMMARY
+
 # History that is counted anew for the customer it moves to. Computed rows of the duplicate (scores,
 # their history, written scores, search words) are not among it: they go.
 _MOVED = ("orders", "contacts", "feedback", "location_history", "behavior_events")
@@ -25,6 +27,19 @@ WHERE tenant_id = $1 AND referred_by_sk = $2 AND sk <> $3
 """
 _MOVE_ALIASES = """
 UPDATE customer_aliases SET customer_sk = $3 WHERE tenant_id = $1 AND customer_sk = $2
+"""
+
+
+# What was kept of events stays for good, while the events themselves may be gone: the two are added
+# up, not counted anew.
+_ADD_UP_BEHAVIOR = f"""
+INSERT INTO behavior_summaries AS s
+SELECT tenant_id, $3, events, page_views, product_views, cart_additions, purchases, spent,
+       first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
+       sources, created_at, updated_at
+FROM behavior_summaries
+WHERE tenant_id = $1 AND customer_sk = $2
+{ADD_TO_SUMMARY}
 """
 
 
@@ -50,10 +65,17 @@ async def move_history(
         result = await connection.exec_driver_sql(statement, (tenant_id, duplicate, target))
         if result.rowcount:
             moved[name] = result.rowcount
+    await connection.exec_driver_sql(_ADD_UP_BEHAVIOR, (tenant_id, duplicate, target))
     return moved
 
 
-_COMPUTED = ("customer_analytics", "score_history", "external_run_rows", "customer_terms")
+_COMPUTED = (
+    "customer_analytics",
+    "score_history",
+    "external_run_rows",
+    "customer_terms",
+    "behavior_summaries",
+)
 
 
 async def delete_computed(connection: AsyncConnection, tenant_id: int, duplicate: int) -> None:

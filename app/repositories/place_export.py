@@ -97,12 +97,11 @@ class PlaceExport:
         return any(column.kind is Kind.MONEY for column in self.columns)
 
 
+# Under a name of its own: filters by score look into the table once more.
+_scores = customer_analytics.alias("scores")
 _SCORED = customers.outerjoin(
-    customer_analytics,
-    and_(
-        customer_analytics.c.tenant_id == customers.c.tenant_id,
-        customer_analytics.c.customer_sk == customers.c.sk,
-    ),
+    _scores,
+    and_(_scores.c.tenant_id == customers.c.tenant_id, _scores.c.customer_sk == customers.c.sk),
 )
 _GEOHASH = Column("geohash", Kind.CODE, "")
 
@@ -119,12 +118,12 @@ CUSTOMERS = PlaceExport(
         Column("code", Kind.TEXT, "customers.code", personal=True),
         Column("name", Kind.TEXT, "customers.name", personal=True),
         Column("customerType", Kind.CODE, "customers.customer_type"),
-        Column("totalSpent", Kind.MONEY, "customer_analytics.revenue"),
+        Column("totalSpent", Kind.MONEY, "scores.revenue"),
         replace(_GEOHASH, sql=f"left(customers.last_known_geohash, {DEFAULT_PRECISION})"),
-        Column("rfmSegment", Kind.TEXT, "customer_analytics.rfm_segment"),
-        Column("churnBand", Kind.CODE, "customer_analytics.churn_band"),
-        Column("churnScore", Kind.NUMBER, "customer_analytics.churn_score"),
-        Column("clv", Kind.MONEY, "customer_analytics.clv"),
+        Column("rfmSegment", Kind.TEXT, "scores.rfm_segment"),
+        Column("churnBand", Kind.CODE, "scores.churn_band"),
+        Column("churnScore", Kind.NUMBER, "scores.churn_score"),
+        Column("clv", Kind.MONEY, "scores.clv"),
         Column("membershipTier", Kind.CODE, "customers.membership_tier"),
         Column("status", Kind.CODE, "customers.status"),
         Column(
@@ -161,11 +160,13 @@ ADDRESSES = PlaceExport(
         Column("postalCode", Kind.TEXT, "addresses.postal_code", personal=True),
         Column("isPrimary", Kind.BOOLEAN, "addresses.is_primary"),
         replace(_GEOHASH, sql=f"ST_GeoHash(addresses.location, {DEFAULT_PRECISION})"),
-        Column("rfmSegment", Kind.TEXT, "customer_analytics.rfm_segment"),
-        Column("churnBand", Kind.CODE, "customer_analytics.churn_band"),
+        Column("rfmSegment", Kind.TEXT, "scores.rfm_segment"),
+        Column("churnBand", Kind.CODE, "scores.churn_band"),
         Column("updatedAt", Kind.INSTANT, "addresses.updated_at"),
     ),
 )
+
+Rows = Select[*tuple[Any, ...]]
 
 #: Takes the values of whole rows, one after the other in one list.
 Receive = Callable[[list[bytes]], Awaitable[None]]
@@ -177,8 +178,8 @@ async def stream_places(
     export: PlaceExport,
     wanted: CustomerFilter,
     values: Values,
-    receive: Receive,
     *,
+    receive: Receive,
     anonymous: bool,
 ) -> None:
     """Hand the wanted rows to `receive`, some at a time, as fast as it takes them.
@@ -191,8 +192,7 @@ async def stream_places(
     chooses. A district in which fewer than five customers live, or fewer than five of the wanted
     ones, is left out. Identities are handed over bare, for the caller to replace them.
     """
-    chosen = _anonymous if anonymous else _exact
-    statement, arguments = _plain_sql(chosen(tenant, export, wanted, values))
+    statement, arguments = statement_of(tenant, export, wanted, values, anonymous=anonymous)
     driver = driver_of(connection)
     # The copy is one statement, which lasts as long as the client takes to read it.
     await driver.execute("SELECT set_config('statement_timeout', '0', true)")
@@ -211,9 +211,22 @@ async def stream_places(
     )
 
 
-def _exact(
-    tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values
-) -> Select[Any]:
+def statement_of(
+    tenant: Tenant,
+    export: PlaceExport,
+    wanted: CustomerFilter,
+    values: Values,
+    *,
+    anonymous: bool,
+) -> tuple[str, list[Any]]:
+    """What `stream_places` copies: SQL for the driver, and what its `$1`… stand for."""
+    chosen = _anonymous if anonymous else _exact
+    statement = chosen(tenant, export, wanted, values)
+    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
+    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
+
+
+def _exact(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values) -> Rows:
     place = [export.longitude, export.latitude]
     return (
         _select(place, export.columns, values, tenant)
@@ -229,9 +242,7 @@ def _exact(
     )
 
 
-def _anonymous(
-    tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values
-) -> Select[Any]:
+def _anonymous(tenant: Tenant, export: PlaceExport, wanted: CustomerFilter, values: Values) -> Rows:
     cell = export.cell.label("cell")
     living = (
         select(cell)
@@ -254,14 +265,11 @@ def _anonymous(
         .where(export.table.c.tenant_id == tenant.id, export.location.is_not(None))
         .where(*_conditions(tenant, export, wanted))
         .cte("found")
-        .prefix_with("MATERIALIZED")
     )
     return _told(tenant, export, values, districts, found)
 
 
-def _told(
-    tenant: Tenant, export: PlaceExport, values: Values, districts: CTE, found: CTE
-) -> Select[Any]:
+def _told(tenant: Tenant, export: PlaceExport, values: Values, districts: CTE, found: CTE) -> Rows:
     """The found rows at the centres of the districts in which enough of them live."""
     enough = (
         select(found.c.cell)
@@ -346,34 +354,35 @@ def _in_cell(export: PlaceExport, geohash: str | None) -> list[ColumnElement[boo
 
 def _select(
     place: Sequence[str], columns: Sequence[Column], values: Values, tenant: Tenant
-) -> Select[Any]:
+) -> Rows:
     unit = Decimal(1).scaleb(-decimals(tenant.currency))
     texts = [*place, *(_written(column, values, unit) for column in columns)]
     return select(*(literal_column(text) for text in texts))
 
 
 def _written(column: Column, values: Values, unit: Decimal) -> str:
-    sql, kind = column.sql, column.kind
-    if kind is Kind.MONEY:
-        return f"{sql} * {unit:f}"
-    if kind is Kind.BOOLEAN:
-        return f"CASE WHEN {sql} THEN 'true' WHEN NOT {sql} THEN 'false' END"
-    if kind in (Kind.NUMBER, Kind.BARE):
-        return sql
-    if kind is Kind.INSTANT:
-        # The session's zone is UTC.
-        instant = f"left(to_json({sql})::text, -7) || 'Z\"'"
-        return instant if values is Values.JSON else f"replace({instant}, '\"', '')"
-    if kind is Kind.CODE:
-        return f"""'"' || {sql} || '"'"""
-    if values is Values.JSON:
-        return f"to_json({sql})"
-    quoted = f"""'"' || replace(replace({sql}, '"', '""'), {_literal(_BETWEEN)}, '')"""
-    if values is Values.SPREADSHEET:
-        harmless = ", ".join(map(_literal, FORMULA_STARTS))
-        guard = f"CASE WHEN left({sql}, 1) IN ({harmless}) THEN '\"''' ELSE '\"' END"
-        quoted = quoted.replace("'\"'", guard, 1)
-    return f"""{quoted} || '"'"""
+    """The value of a column as it stands in the file, and NULL where it is null."""
+    sql = column.sql
+    # The session's zone is UTC: what is cut off an instant is +00:00 and the quote.
+    instant = f"left(to_json({sql})::text, -7)"
+    json = values is Values.JSON
+    return {
+        Kind.TEXT: f"to_json({sql})" if json else _quoted(sql, values),
+        Kind.CODE: f"""'"' || {sql} || '"'""",
+        Kind.BARE: sql,
+        Kind.MONEY: f"{sql} * {unit:f}",
+        Kind.NUMBER: sql,
+        Kind.BOOLEAN: f"CASE WHEN {sql} THEN 'true' WHEN NOT {sql} THEN 'false' END",
+        Kind.INSTANT: f"""{instant} || 'Z"'""" if json else f"substr({instant}, 2) || 'Z'",
+    }[column.kind]
+
+
+def _quoted(sql: str, values: Values) -> str:
+    text = f"""replace(replace({sql}, '"', '""'), {_literal(_BETWEEN)}, '') || '"'"""
+    if values is Values.CSV:
+        return f"""'"' || {text}"""
+    starts = ", ".join(map(_literal, FORMULA_STARTS))
+    return f"""CASE WHEN left({sql}, 1) IN ({starts}) THEN '"''' ELSE '"' END || {text}"""
 
 
 def _literal(text: str) -> str:
@@ -396,9 +405,3 @@ def _split(rows: bytes) -> list[bytes]:
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
     return _ESCAPES.get(escape[1], escape[1])
-
-
-def _plain_sql(statement: Select[Any]) -> tuple[str, list[Any]]:
-    """`statement` for the driver, with `$1`… for the arguments that come with it."""
-    compiled = statement.compile(dialect=asyncpg_dialect.dialect())  # type: ignore[no-untyped-call]
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]

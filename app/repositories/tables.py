@@ -31,7 +31,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import CIDR, JSONB
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -527,10 +527,54 @@ behavior_events = Table(
     Column("session_id", Text),
     Column("device_type", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
+    Column("page_url", Text),
+    Column("referrer_url", Text),
+    Column("ip_network", CIDR),
+    Column("user_agent", Text),
+    Column("browser", Text),
+    Column("os", Text),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("country", Text),
+    Column("city", Text),
     PrimaryKeyConstraint("tenant_id", "occurred_at", "id"),
     _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(latitude IS NULL) = (longitude IS NULL)"),
     Index("behavior_events_customer_idx", "tenant_id", "customer_sk", "occurred_at"),
+    Index(
+        "behavior_events_type_idx",
+        "tenant_id",
+        "event_type",
+        "occurred_at",
+        postgresql_include=["customer_sk"],
+    ),
     postgresql_partition_by="RANGE (occurred_at)",
+)
+
+#: What the events of each customer add up to, kept as they arrive and for good.
+behavior_summaries = Table(
+    "behavior_summaries",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("page_views", BigInteger, nullable=False),
+    Column("product_views", BigInteger, nullable=False),
+    Column("cart_additions", BigInteger, nullable=False),
+    Column("purchases", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("first_event_at", Instant, nullable=False),
+    Column("last_event_at", Instant, nullable=False),
+    Column("first_purchase_at", Instant),
+    Column("last_purchase_at", Instant),
+    Column("categories", JSONB, nullable=False),
+    Column("devices", JSONB, nullable=False),
+    Column("sources", JSONB, nullable=False),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(first_purchase_at IS NULL) = (purchases = 0)"),
+    CheckConstraint("(last_purchase_at IS NULL) = (purchases = 0)"),
 )
 
 #: What clients sent under ids of their own, captures and events, so that it is taken once.
@@ -876,6 +920,27 @@ satisfaction_months = Table(
     PrimaryKeyConstraint("tenant_id", "month", "store_sk", "rfm_segment", "kind", "seq"),
 )
 
+place_totals = Table(
+    "place_totals",
+    metadata,
+    _customers_tenant(),
+    Column("zoom", SmallInteger, nullable=False),
+    Column("code", BigInteger, nullable=False, autoincrement=False),
+    _summand(),
+    Column("x", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    *_counts("customers"),
+    Column("compacted", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "zoom", "code", "seq"),
+    Index(
+        "place_totals_appended_idx",
+        "tenant_id",
+        "zoom",
+        "code",
+        postgresql_where=text("NOT compacted"),
+    ),
+)
+
 population_total_days = Table(
     "population_total_days",
     metadata,
@@ -1024,4 +1089,183 @@ duplicate_pairs = Table(
         "other_sk",
     ),
     Index("duplicate_pairs_other_idx", "tenant_id", "other_sk"),
+)
+
+face_settings = Table(
+    "face_settings",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True, autoincrement=False),
+    Column("collection_id", Text, nullable=False),
+    Column("threshold", Double, nullable=False, server_default=text("99")),
+    Column("margin", Double, nullable=False, server_default=text("1")),
+    Column("attributes_on", Boolean, nullable=False, server_default=text("false")),
+    Column("emotions_on", Boolean, nullable=False, server_default=text("false")),
+    Column("retention_days", Integer, nullable=False, server_default=text("1095")),
+    Column("searches_per_day", Integer),
+    Column("indexes_per_day", Integer),
+    Column("updated_at", Instant, nullable=False, server_default=NOW),
+    Column("updated_by", Text),
+)
+
+face_consents = Table(
+    "face_consents",
+    metadata,
+    _customers_tenant(),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("notice_version", Text, nullable=False),
+    Column("notice_sha256", LargeBinary, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("evidence", Text),
+    Column("given_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("recorded_at", Instant, nullable=False, server_default=NOW),
+    Column("recorded_by", Text),
+    Column("ended_at", Instant),
+    Column("ended_as", Text),
+    Column("ended_by", Text),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    Index(
+        "face_consents_current_key",
+        "tenant_id",
+        "customer_sk",
+        "purpose",
+        unique=True,
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("face_consents_customer_idx", "tenant_id", "customer_sk", "given_at"),
+    Index(
+        "face_consents_expiry_idx",
+        "tenant_id",
+        "expires_at",
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
+face_users = Table(
+    "face_users",
+    metadata,
+    _customers_tenant(),
+    Column("user_id", Uuid, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'active'")),
+    Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("last_seen_at", Instant),
+    Column("age_range_min", SmallInteger),
+    Column("age_range_max", SmallInteger),
+    Column("gender", Text),
+    Column("gender_confidence", Double),
+    PrimaryKeyConstraint("tenant_id", "user_id"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    Index(
+        "face_users_active_key",
+        "tenant_id",
+        "customer_sk",
+        unique=True,
+        postgresql_where=text("status = 'active'"),
+    ),
+    Index("face_users_customer_idx", "tenant_id", "customer_sk"),
+)
+
+faces = Table(
+    "faces",
+    metadata,
+    _customers_tenant(),
+    Column("id", Uuid, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'pending'")),
+    Column("face_id", Text),
+    Column("photo_key", Text),
+    Column("brightness", Double),
+    Column("sharpness", Double),
+    Column("confidence", Double),
+    Column("model_version", Text),
+    Column("created_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("created_by", Text),
+    Column("indexed_at", Instant),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "user_id"],
+        ["face_users.tenant_id", "face_users.user_id"],
+        ondelete="CASCADE",
+    ),
+    Index(
+        "faces_face_key",
+        "tenant_id",
+        "face_id",
+        unique=True,
+        postgresql_where=text("face_id IS NOT NULL"),
+    ),
+    Index("faces_customer_idx", "tenant_id", "customer_sk", "created_at"),
+    Index("faces_user_idx", "tenant_id", "user_id"),
+    Index("faces_created_at_idx", "tenant_id", "created_at"),
+)
+
+#: The searches made, without images. Candidates are the opaque ids of `face_users`.
+face_searches = Table(
+    "face_searches",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("searched_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("purpose", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("margin", Double),
+    Column("candidates", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("similarities", ARRAY(Double), nullable=False, server_default=text("'{}'")),
+    Column("actor", Text),
+    Column("key_id", Text, nullable=False),
+    Column("store_sk", BigInteger),
+    Column("provider", Text, nullable=False),
+    Column("provider_request_id", Text),
+    Column("request_id", Text),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    _belongs_to("stores", "store_sk"),
+    Index("face_searches_searched_at_idx", "tenant_id", "searched_at"),
+)
+
+face_sightings = Table(
+    "face_sightings",
+    metadata,
+    _customers_tenant(),
+    Column("day", Date, nullable=False),
+    Column("store_sk", BigInteger, nullable=False, autoincrement=False),
+    Column("customer_sk", BigInteger, nullable=False, autoincrement=False),
+    Column("age_range_min", SmallInteger),
+    Column("age_range_max", SmallInteger),
+    Column("gender", Text),
+    Column("emotion", Text),
+    PrimaryKeyConstraint("tenant_id", "day", "store_sk", "customer_sk"),
+    _belongs_to("customers", "customer_sk", cascade=True),
+    Index("face_sightings_customer_idx", "tenant_id", "customer_sk"),
+)
+
+#: No key to customers: what is to be removed elsewhere has to be known after they are gone.
+face_erasures = Table(
+    "face_erasures",
+    metadata,
+    _tenant(),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("user_id", Uuid, nullable=False),
+    Column("face_ids", ARRAY(Text), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_at", Instant, nullable=False, server_default=text("clock_timestamp()")),
+    Column("requested_by", Text),
+    Column("steps", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("next_attempt_at", Instant, nullable=False, server_default=NOW),
+    Column("completed_at", Instant),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index(
+        "face_erasures_open_idx",
+        "tenant_id",
+        "next_attempt_at",
+        postgresql_where=text("completed_at IS NULL"),
+    ),
 )

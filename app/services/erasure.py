@@ -1,5 +1,8 @@
 """Erasing a customer: nothing that names the person stays, and the person does not come back.
 
+**Faces.** The rows about them go with the others; a job that is queued here removes them from where
+else they are, and has a receipt of the same number.
+
 **What stays.** The sums of past sales and of past answers, which name nobody; a keyed hash of each
 id, by which later records of the person are refused; a receipt with numbers of rows.
 
@@ -18,6 +21,7 @@ from app.domain.tenant import Tenant
 from app.repositories import erasure, former, owner
 from app.repositories import tenant as tenants
 from app.repositories.erasure import Erasure
+from app.services.face_erasure import erase_with_customer
 from app.services.scoring import refresh_customers
 
 
@@ -43,6 +47,8 @@ async def erase_customer(
     await erasure.forget_referrer(connection, tenant.id, sk)
     await erasure.forget_connections(connection, tenant.id, ids, connected)
     await erasure.retain_totals(connection, tenant.id, sk)
+    receipt_id = uuid4()
+    await erase_with_customer(connection, tenant, sk, receipt_id=receipt_id, actor=actor)
     removed = await erasure.delete_everything(connection, tenant.id, sk)
     named = await erasure.delete_answers(connection, tenant.id, ids)
     if named:
@@ -51,7 +57,7 @@ async def erase_customer(
         connection,
         tenant.id,
         id_hashes=[id_hash(key, each) for each in ids],
-        receipt_id=uuid4(),
+        receipt_id=receipt_id,
         erased_by=actor,
         removed=removed,
     )

@@ -61,6 +61,32 @@ LOCATION_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "photoUrl": ("photo",),
     "capturedAt": ("timestamp", "datetime", "time", "date", "recordedat"),
 }
+#: Where an event happened are fields of their own in a file.
+EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "eventId": ("id",),
+    "customerId": ORDER_COLUMNS["customerId"],
+    "eventType": ("event", "eventname", "type", "action", "behavior"),
+    "occurredAt": ("createdat", "eventtime", "eventtimestamp", "timestamp", "datetime", "time",
+                   "date"),
+    "eventCategory": ("category", "source", "channel"),
+    "productId": LINE_COLUMNS["productId"],
+    "productName": ("description", "name", "title"),
+    "productCategory": ("categorycode", "department"),
+    "eventValue": ("value", "price", "amount", "revenue"),
+    "eventProperties": ("properties", "attributes"),
+    "pageUrl": ("url", "page"),
+    "referrerUrl": ("referrer", "referer"),
+    "ipAddress": ("ip",),
+    "userAgent": (),
+    "deviceType": ("device",),
+    "browser": (),
+    "os": ("operatingsystem",),
+    "latitude": ("lat",),
+    "longitude": ("lon", "lng"),
+    "country": (),
+    "city": (),
+    "sessionId": ("session", "usersession", "visitid"),
+}  # fmt: skip
 _CUSTOMER_ALIASES: Mapping[str, tuple[str, ...]] = {
     "id": ORDER_COLUMNS["customerId"],
     "code": ("customercode",),

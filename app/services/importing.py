@@ -1,4 +1,4 @@
-"""Importing files of customers, orders, invoice lines and captured places.
+"""Importing files of customers, orders, invoice lines, captured places and behaviour events.
 
 A file is read, checked and written in chunks, one transaction each; while PostgreSQL writes one
 chunk, the next is parsed. What was written stays whatever happens later in the file. Reading it
@@ -30,7 +30,9 @@ from app.repositories import statistics
 from app.repositories.order import IncomingOrder, InvoiceLine
 from app.services.capturing import record_captures
 from app.services.customer_records import record_imported_customers
+from app.services.event_recording import record_event_batch
 from app.services.file_columns import (
+    EVENT_COLUMNS,
     LINE_COLUMNS,
     LOCATION_COLUMNS,
     ORDER_COLUMNS,
@@ -46,6 +48,7 @@ from app.services.outcomes import ItemError, Rejected
 from app.services.records import (
     CaptureRecord,
     CustomerRecord,
+    EventRecord,
     OrderLineRecord,
     OrderRecord,
     Record,
@@ -59,6 +62,7 @@ _WRITERS = 2
 _CUSTOMER_CHUNK_ROWS = 2_000
 _LINE_CHUNK_LINES = 10_000
 _CAPTURE_CHUNK_ROWS = 5_000
+_EVENT_CHUNK_ROWS = 5_000
 
 #: Told now and then how much of the file has been read, of how much.
 Progress = Callable[[int, int], None]
@@ -409,6 +413,93 @@ def _customer_record(job: _Import, row: Row, read_date: ReadDate | None) -> Cust
     return _validated(CustomerRecord, values)
 
 
+async def import_events(
+    database: Database,
+    tenant: Tenant,
+    path: Path,
+    *,
+    format: FileFormat = FileFormat(),  # noqa: A002 - an immutable value
+    rejects: Path | None = None,
+    progress: Progress | None = None,
+    actor: str | None = None,
+) -> ImportReport:
+    """Import a file with a row for each behaviour event of known customers.
+
+    A file without ids gets ids that are the same each time, so that importing it again changes
+    nothing. Raises UnreadableFile and InvalidInput where not one row can be read.
+    """
+    with open_table(path, delimiter=format.delimiter, encoding=format.encoding) as table:
+        places = map_columns(
+            table.header,
+            EVENT_COLUMNS,
+            format.columns,
+            required=("customerId", "eventType", "occurredAt"),
+        )
+        read_date = await asyncio.to_thread(_dates_of, path, places["occurredAt"], format)
+        with RejectsFile(rejects, table.header) as rejects_file:
+            job = _Import(table, places, rejects_file, progress)
+            async for chunk in _ahead(job, _event_chunks(job, read_date)):
+                async with database.tenant_transaction(tenant.id) as connection:
+                    outcomes = await record_event_batch(
+                        connection, tenant, [record for _, record in chunk.records]
+                    )
+                await learn_sizes(database)
+                statuses: Counter[str] = Counter()
+                for outcome in outcomes:
+                    if outcome.error is None:
+                        statuses[_STATUS_OF_EVENT[outcome.status]] += 1
+                    else:
+                        row = chunk.records[outcome.index][0]
+                        chunk.rejected.append((row, _sentence(outcome.error)))
+                for row, reason in sorted(chunk.rejected, key=_by_row):
+                    job.reject(row, reason)
+                job.count(statuses, chunk.rows)
+            return job.report
+
+
+_STATUS_OF_EVENT = {"created": "created", "duplicate": "unchanged"}
+
+
+@dataclass(slots=True)
+class _EventChunk:
+    rows: int
+    records: list[tuple[Row, EventRecord]] = field(default_factory=list)
+    rejected: list[tuple[Row, str]] = field(default_factory=list)
+
+
+def _event_chunks(job: _Import, read_date: ReadDate) -> Iterator[_EventChunk]:
+    identify = None if "eventId" in job.places else _ContentIds(job)
+    for rows in job.table.blocks(_EVENT_CHUNK_ROWS):
+        chunk = _EventChunk(len(rows))
+        identities = [None] * len(rows) if identify is None else identify.of(rows)
+        for row, identity in zip(rows, identities, strict=True):
+            try:
+                chunk.records.append((row, _event_record(job, row, identity, read_date)))
+            except Rejected as rejected:
+                chunk.rejected.append((row, _sentence(rejected.error)))
+        yield chunk
+
+
+def _event_record(job: _Import, row: Row, identity: str | None, read_date: ReadDate) -> EventRecord:
+    values = _cells(job, row, numbers=("eventValue", "latitude", "longitude"))
+    if identity is not None:
+        values["eventId"] = identity
+    if "occurredAt" in values:
+        values["occurredAt"] = read_date(values["occurredAt"])
+    place = {name: values.pop(name) for name in _PLACE_OF_EVENT if name in values}
+    if place:
+        values["location"] = place
+    if isinstance(values.get("eventProperties"), str):
+        try:
+            values["eventProperties"] = json.loads(values["eventProperties"])
+        except (ValueError, RecursionError):
+            raise Rejected("/eventProperties", "is not valid JSON") from None
+    return _validated(EventRecord, values)
+
+
+_PLACE_OF_EVENT = ("latitude", "longitude", "country", "city")
+
+
 async def import_locations(
     database: Database,
     tenant: Tenant,
@@ -673,6 +764,8 @@ _IDENTITIES = (
     "code",
     "phone",
     "homeStoreId",
+    "eventId",
+    "sessionId",
 )
 
 R = TypeVar("R", bound=Record)

@@ -10,6 +10,7 @@ from app.domain.search import terms
 from app.domain.tenant import Tenant
 from app.repositories import customer as customers
 from app.repositories import former, merge, owner
+from app.services.face_erasure import merge_faces
 from app.services.scoring import refresh_customers
 
 
@@ -56,6 +57,7 @@ async def merge_customers(
     referrers_of_duplicate = await merge.list_referrers(connection, tenant.id, duplicate)
     referrer = _referrer(target, duplicate, referrers, referrers_of_duplicate)
     moved = await merge.move_history(connection, tenant.id, duplicate=duplicate, target=target)
+    moved |= await merge_faces(connection, tenant, duplicate=duplicate, target=target, actor=actor)
     await merge.delete_computed(connection, tenant.id, duplicate)
     former_id = await merge.absorb(
         connection,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import uuid4
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -63,6 +64,12 @@ Label = Annotated[
 ]
 #: Free text may have lines, and must not have what PostgreSQL cannot keep.
 Prose = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2_000, pattern=_PRINTABLE, strip_whitespace=True),
+]
+#: Read and thrown away, so only its length matters.
+UserAgent = Annotated[str, StringConstraints(max_length=2_000)]
 Instant = Annotated[datetime, BeforeValidator(_refuse_bare_digits)]
 #: Wide enough for a currency without places; the exact range and places are the tenant's.
 Money = Annotated[Decimal, Field(allow_inf_nan=False, ge=-MAX_MINOR, le=MAX_MINOR)]
@@ -348,6 +355,76 @@ class FeedbackRecord(IdentifiedRecord):
 
 #: -1 is what the location services of iOS state where they do not know.
 NotNegativeOrUnknown = Annotated[float, Field(ge=-1, allow_inf_nan=False)]
+
+
+class EventPlace(Record):
+    """Where an event happened, as far as a source knows. Degrees are WGS 84."""
+
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    country: Label | None = None
+    city: Label | None = None
+
+    @model_validator(mode="after")
+    def _has_a_whole_location(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude must be given together")
+        return self
+
+
+#: Compared by their text, so that a capital letter does not make another type.
+EventName = Annotated[Identity, BeforeValidator(_lower)]
+
+
+class EventRecord(IdentifiedRecord):
+    """Something a customer did: saw a page, put a product into the cart, bought, …
+
+    Any type is taken. An `eventId` makes it safe to send an event again: it is taken once. The time
+    is the present where it is left out, and the tenant's wall clock where it has no zone.
+    `eventValue` is in the tenant's currency. Of `ipAddress` and `userAgent` the network, the device
+    type, the browser and the system are kept; what is stated of these holds against what is read.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="eventId", default_factory=lambda: str(uuid4()), description="The source's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    event_type: EventName
+    event_category: EventName | None = None
+    product_id: Identity | None = None
+    product_name: Label | None = None
+    product_category: Label | None = None
+    event_value: Money | None = None
+    event_properties: dict[str, Any] | None = None
+    page_url: Url | None = None
+    referrer_url: Url | None = None
+    ip_address: Annotated[str, StringConstraints(max_length=100)] | None = None
+    user_agent: UserAgent | None = None
+    device_type: EventName | None = None
+    browser: Label | None = None
+    os: Label | None = None
+    location: EventPlace | None = None
+    session_id: Identity | None = None
+    occurred_at: Annotated[
+        Instant | None,
+        Field(validation_alias=AliasChoices("occurredAt", "occurred_at", "createdAt")),
+    ] = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the source gave the id, and may send the event again under it."""
+        return "id" in self.model_fields_set
+
+
+def _unknown(value: object) -> object:
+    # What the location services of iOS state where they do not know.
+    return None if type(value) in (int, float) and value == -1 else value
+
+
+Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class CaptureRecord(IdentifiedRecord):

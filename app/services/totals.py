@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from app.database import Connection
 from app.domain.period import DEFAULT_DAYS
 from app.domain.tenant import Tenant
-from app.repositories import influence, movement, population, satisfaction
+from app.repositories import influence, movement, population, satisfaction, tile
 
 #: Kept totals and counted moves are dropped after two years and a bit.
 KEPT_DAYS = 800
@@ -29,6 +29,7 @@ async def after_full_run(connection: Connection, tenant: Tenant, as_of: datetime
 async def compact(connection: Connection, tenant: Tenant) -> None:
     """Add up what was appended to the totals since the last time."""
     await population.compact(connection, tenant.id)
+    await tile.compact(connection, tenant.id)
 
 
 async def forget_old(connection: Connection, tenant: Tenant, *, now: datetime) -> int:

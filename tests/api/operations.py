@@ -9,15 +9,30 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.event import EXAMPLE as EVENT
+from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
 from app.api.schemas.store import EXAMPLE as STORE
+from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
 from app.domain.tenant import Tenant
-from app.repositories.tables import external_runs, job_runs, stores
+from app.repositories.tables import (
+    customers,
+    delivery_zones,
+    external_runs,
+    face_consents,
+    face_erasures,
+    face_searches,
+    face_settings,
+    face_users,
+    faces,
+    job_runs,
+    stores,
+)
 from tests.factories import (
     make_address,
     make_contact,
@@ -40,6 +55,8 @@ class Example:
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    media_type: str | None = None
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
@@ -53,12 +70,15 @@ MARKS = (
     "con-mark",
     "fb-mark",
     "adr-mark",
+    "zon-mark",
     "Widjajakusuma",
     "0b8f2c52",
 )
 
 JOB_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e0f")
 RUN_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e1f")
+USER_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e2f")
+ERASURE_ID = UUID("0b8f2c52-9a55-4c5c-8a1e-5a6b7c8d9e3f")
 _ORDER = {"id": "ord-mark"}
 _NEW_ORDER = {
     "id": "ord-new",
@@ -70,6 +90,7 @@ _CUSTOMER = {"id": "cus-mark"}
 _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
+_NEW_EVENT = EVENT | {"eventId": "evt-new", "customerId": "cus-mark"}
 _CONTACT = {"id": "con-mark"}
 _NEW_CAPTURE = {
     "captureId": "cap-new",
@@ -78,7 +99,12 @@ _NEW_CAPTURE = {
     "longitude": 106.8,
 }
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
+_ZONE = {"id": "zon-mark"}
+_NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
+_CONSENT = CONSENT | {"customerId": "cus-mark", "expiresAt": None}
+# Here nobody recognises faces; tests/api/test_face_*.py have somebody who does.
+_PHOTO: dict[str, Any] = {"content": b"photo", "media_type": "image/jpeg", "status": 503}
 _NIGHT = "2026-03-01T00:00:00Z"
 
 EXAMPLES: dict[str, Example] = {
@@ -157,15 +183,43 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_churn": Example(path=_CUSTOMER),
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
+    "record_event": Example(json=_NEW_EVENT, status=201, elsewhere=422),
+    "record_events": Example(json=[_NEW_EVENT], elsewhere=422),
+    "get_customer_behavior": Example(path=_CUSTOMER),
+    "get_funnel": Example(query={"steps": "page_view,purchase"}),
+    "get_retention": Example(),
     "get_sanity": Example(),
+    "record_face_consent": Example(json=_CONSENT, status=201, elsewhere=422),
+    "list_face_consents": Example(path={"customerId": "cus-mark"}),
+    "withdraw_face_consent": Example(
+        path={"customerId": "cus-mark", "purpose": "identify"}, status=202
+    ),
+    "index_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "index_analytics_face": Example(query={"customerId": "cus-mark"}, **_PHOTO),
+    "search_face": Example(**_PHOTO),
+    "search_analytics_face": Example(**_PHOTO),
+    "verify_customer_visit": Example(**_PHOTO),
+    "get_customer_faces": Example(path=_CUSTOMER),
+    "erase_customer_faces": Example(path=_CUSTOMER, status=202),
+    "get_face_erasure": Example(path={"receiptId": str(ERASURE_ID)}),
+    "list_face_searches": Example(),
+    "get_face_settings": Example(),
+    "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
+    "get_face_demographics": Example(elsewhere=409),
+    "get_face_emotions": Example(elsewhere=409),
     "capture_location": Example(json=_NEW_CAPTURE, status=201, elsewhere=422),
     "capture_location_batch": Example(json=[_NEW_CAPTURE], elsewhere=422),
     "export_location_history": Example(path={"customerId": "cus-mark"}, never_anonymized=True),
     "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
-    "get_retention": Example(),
+    "get_retention_settings": Example(),
     "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
+    "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),
+    "list_customer_clusters": Example(),
+    "get_heatmap": Example(),
+    "list_nearest_stores": Example(),
+    "export_nearest_stores": Example(),
     "get_venue_customer": Example(path=_AT_VENUE),
     "list_venue_customer_insights": Example(path=_AT_VENUE),
     "get_venue_customer_rfm": Example(path=_AT_VENUE),
@@ -173,6 +227,20 @@ EXAMPLES: dict[str, Example] = {
     "list_venue_customer_journey": Example(path=_AT_VENUE),
     "export_customer_places": Example(),
     "export_address_places": Example(query={"format": "csv"}),
+    "create_zone": Example(json=ZONE, status=201),
+    "propose_zones": Example(json={"storeIds": ["venue-mark"]}, elsewhere=422),
+    "list_zones": Example(),
+    "list_zones_at": Example(query={"lat": "-6.2145", "lng": "106.8451"}),
+    "get_zone": Example(path=_ZONE, query={"customers": "true"}),
+    "list_zone_customers": Example(path=_ZONE),
+    "export_zone_customers": Example(path=_ZONE),
+    "create_or_replace_zone": Example(
+        path={"id": "zone-new"}, json=_NEW_ZONE, status=201, common=True
+    ),
+    "remove_zone": Example(path=_ZONE, status=204),
+    "get_tile_json": Example(),
+    # The same address for everybody, and nothing there for others.
+    "get_tile": Example(path={"z": "12", "x": "3263", "y": "2118"}, elsewhere=204, common=True),
 }
 
 
@@ -207,12 +275,27 @@ async def furnish(database: Database, tenant: Tenant) -> None:
         line="Gang Widja 5",
         location="SRID=4326;POINT(106.8451234 -6.2145123)",
     )
+    await _furnish_faces(database, tenant)
     async with database.tenant_transaction(tenant.id) as connection:
         await connection.execute(
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
         )
         await connection.execute(
-            insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
+            insert(stores).values(
+                tenant_id=tenant.id,
+                id="venue-mark",
+                name="Venue",
+                location="SRID=4326;POINT(106.8134 -6.2607)",
+            )
+        )
+        await connection.execute(
+            insert(delivery_zones).values(
+                tenant_id=tenant.id,
+                id="zon-mark",
+                name="Zona Widjajakusuma",
+                area="SRID=4326;MULTIPOLYGON(((106.8 -6.3,106.9 -6.3,106.9 -6.2,106.8 -6.2,"
+                "106.8 -6.3)))",
+            )
         )
         await connection.execute(
             insert(external_runs).values(
@@ -220,5 +303,61 @@ async def furnish(database: Database, tenant: Tenant) -> None:
                 id=RUN_ID,
                 as_of=datetime(2026, 3, 1, tzinfo=UTC),
                 model_version="0b8f2c52",
+            )
+        )
+
+
+async def _furnish_faces(database: Database, tenant: Tenant) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
+        sk = await connection.scalar(select(customers.c.sk).where(customers.c.id == "cus-mark"))
+        own = {"tenant_id": tenant.id}
+        await connection.execute(
+            insert(face_settings).values(
+                **own, collection_id="bps-0b8f2c52", attributes_on=True, emotions_on=True
+            )
+        )
+        for purpose in ("enrol", "identify"):
+            await connection.execute(
+                insert(face_consents).values(
+                    **own,
+                    customer_sk=sk,
+                    purpose=purpose,
+                    notice_version="0b8f2c52",
+                    notice_sha256=bytes(32),
+                    method="paper_form",
+                    evidence="Formulir Bu Widjajakusuma",
+                    given_at=datetime(2026, 3, 1, tzinfo=UTC),
+                )
+            )
+        await connection.execute(insert(face_users).values(**own, user_id=USER_ID, customer_sk=sk))
+        await connection.execute(
+            insert(faces).values(
+                **own,
+                id=USER_ID,
+                customer_sk=sk,
+                user_id=USER_ID,
+                status="stored",
+                face_id="face-0b8f2c52",
+                photo_key="bps-0b8f2c52/photo.jpg",
+                indexed_at=datetime(2026, 3, 1, tzinfo=UTC),
+            )
+        )
+        await connection.execute(
+            insert(face_searches).values(
+                **own,
+                purpose="identify",
+                outcome="match",
+                threshold=99,
+                margin=1,
+                candidates=[USER_ID],
+                similarities=[99.5],
+                actor="Kasir Widjajakusuma",
+                key_id="k",
+                provider="rekognition",
+            )
+        )
+        await connection.execute(
+            insert(face_erasures).values(
+                **own, id=ERASURE_ID, user_id=ERASURE_ID, face_ids=[], reason="requested"
             )
         )

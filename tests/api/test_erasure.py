@@ -37,9 +37,18 @@ _ROWS = {
     " VALUES (:t, :mark, :sk, now(), ST_SetSRID(ST_MakePoint(106.8, -6.2), 4326), 'gps')",
     "behavior_events": "(tenant_id, id, customer_sk, occurred_at, event_type)"
     " VALUES (:t, :mark, :sk, now(), 'view')",
+    "behavior_summaries": "(tenant_id, customer_sk, events, page_views, product_views,"
+    " cart_additions, purchases, spent, first_event_at, last_event_at, categories, devices,"
+    " sources) VALUES (:t, :sk, 1, 0, 0, 0, 0, 0, now(), now(), '{}', '{}', '{}')",
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
+    "face_consents": "(tenant_id, customer_sk, purpose, notice_version, notice_sha256, method,"
+    " evidence, given_at) VALUES (:t, :sk, 'enrol', '1', sha256('notice'), 'app', :mark, now())",
+    "face_users": "(tenant_id, user_id, customer_sk) VALUES (:t, gen_random_uuid(), :sk)",
+    "faces": "(tenant_id, id, customer_sk, user_id)"
+    " SELECT :t, gen_random_uuid(), :sk, user_id FROM face_users",
+    "face_sightings": "(tenant_id, day, store_sk, customer_sk) VALUES (:t, '2026-03-01', 0, :sk)",
     "duplicate_pairs": "(tenant_id, customer_sk, other_sk, score, reasons)"
     " SELECT :t, least(:sk, sk), greatest(:sk, sk), 60, '{phone}' FROM customers"
     " WHERE id = 'friend'",

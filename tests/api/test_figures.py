@@ -33,6 +33,7 @@ from app.repositories.tables import (
     stores,
 )
 from app.services import totals
+from tests.api.streaming import take_first_part
 from tests.factories import make_customer, make_key, make_order, make_tenant
 
 AS_OF = datetime(2026, 3, 2, 5, 0, tzinfo=UTC)
@@ -910,35 +911,10 @@ async def test_a_client_that_goes_away_gives_the_connection_back(
 
 async def _export(app: FastAPI, database: Database, *, disconnects: bool) -> None:
     """Ask for a file and take its first part only."""
-    app.state.database = database
     tenant = await make_tenant(database)
-    key = await make_key(database, tenant)
     await segment_of(database, tenant, 3)
-    taken = asyncio.Event()
-    asked = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if not asked:
-            asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await (taken.wait() if disconnects else asyncio.Event().wait())
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.body":
-            assert database.connections_in_use() == 1
-            taken.set()
-            await asyncio.Event().wait()
-
-    scope = {
-        "type": "http", "method": "GET", "path": "/api/analytics/segments/champion/customers.csv",
-        "raw_path": b"/api/analytics/segments/champion/customers.csv", "query_string": b"",
-        "headers": [(b"x-api-key", key.encode())], "http_version": "1.1", "scheme": "http",
-        "server": ("test", 80), "client": ("test", 1), "root_path": "",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-    }  # fmt: skip
-    await app(scope, receive, send)
+    path = "/api/analytics/segments/champion/customers.csv"
+    await take_first_part(app, database, tenant, path, disconnects=disconnects)
 
 
 async def test_segment_totals_are_those_of_the_rows(

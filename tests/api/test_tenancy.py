@@ -21,7 +21,8 @@ from app.settings import Settings
 from tests.api.operations import EXAMPLES, MARKS, Example, furnish
 from tests.factories import make_key, make_tenant
 
-OPEN = {"check_alive", "check_ready", "show_metrics"}
+#: The photo is open to whoever has the signed link to it.
+OPEN = {"check_alive", "check_ready", "show_metrics", "show_face_photo"}
 
 
 def _operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -47,12 +48,16 @@ def _example(operation: dict[str, Any]) -> Example:
 async def _send(
     client: httpx.AsyncClient, method: str, path: str, example: Example, key: str | None
 ) -> httpx.Response:
+    headers = {"X-API-Key": key} if key else {}
+    if example.media_type is not None:
+        headers["Content-Type"] = example.media_type
     return await client.request(
         method,
         path.format(**example.path),
         params=example.query,
         json=example.json,
-        headers={"X-API-Key": key} if key else {},
+        content=example.content,
+        headers=headers,
     )
 
 

@@ -12,12 +12,17 @@ import uvloop
 from app.embedded import throwaway_cluster
 from tests.bench import (
     captures,
+    events,
+    exports,
+    face_search,
     import_orders,
     lists,
     ndjson,
+    nearby,
     order_post,
     profile,
     scores,
+    tiles,
     update_scores,
 )
 from tests.bench.ground import Sizes, forbid_autovacuum
@@ -31,7 +36,12 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "order_post": order_post.measure,
     "update_scores": update_scores.measure,
     "lists": lists.measure,
+    "exports": exports.measure,
+    "nearby": nearby.measure,
+    "tiles": tiles.measure,
+    "face_search": face_search.measure,
     "captures": captures.measure,
+    "events": events.measure,
 }
 
 
@@ -70,6 +80,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         streamed_orders=200_000,
         pandas_rows=20_000,
         updated_rows=5_000,
+        face_photos=1_000,
         load_seconds=5.0,
         rounds=3,
     )

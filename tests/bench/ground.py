@@ -35,6 +35,7 @@ class Sizes:
     streamed_orders: int
     pandas_rows: int
     updated_rows: int
+    face_photos: int
     load_seconds: float
     rounds: int
 

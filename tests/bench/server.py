@@ -19,7 +19,7 @@ from app.api.schemas.order import OrderView
 from app.domain.access import Scope
 from app.repositories import order as orders
 from app.services.ingestion import record_orders
-from app.services.records import CaptureRecord, OrderRecord
+from app.services.records import CaptureRecord, EventRecord, OrderRecord
 
 SAME_BYTES = "BENCH_SAME_BYTES"
 """Names the file with the answer of the plain route."""
@@ -72,12 +72,16 @@ def create_app() -> FastAPI:
 
 
 def create_plain_app() -> FastAPI:
-    """A service that takes a capture, reads it as ours does, and forgets it."""
+    """A service that takes a capture or an event, reads it as ours does, and forgets it."""
     app = FastAPI()
 
     @app.post("/bench/capture", status_code=201)
     async def validate_capture(record: CaptureRecord) -> dict[str, str]:
         return {"captureId": record.id, "status": "created"}
+
+    @app.post("/bench/event", status_code=201)
+    async def validate_event(record: EventRecord) -> dict[str, str]:
+        return {"eventId": record.id, "status": "created"}
 
     @app.get("/readyz")
     async def get_readiness() -> dict[str, str]:

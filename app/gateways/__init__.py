@@ -1,0 +1,1 @@
+"""The outside world behind narrow classes: face recognition and the object store."""

@@ -1,0 +1,1 @@
+"""Stand-ins for services outside, for tests and for trying things by hand."""
