@@ -6,7 +6,6 @@ of them keep it from becoming the customer's last known place.
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -72,30 +71,18 @@ class Place(NamedTuple):
     longitude: float
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPlace:
-    """Where a customer was last known to be. `accuracy` in metres; `at` may not be known."""
+class Fix(NamedTuple):
+    """Where a customer was. `accuracy` in metres.
+
+    `at` is the time of the capture, or of its receipt if that was earlier. Of a last known place
+    that was declared by other means, time and source may not be known.
+    """
 
     place: Place
     accuracy: float | None
     at: datetime | None
     source: str | None
     captured_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """A capture as far as rules need it. `at` is its time, or that of its receipt if earlier."""
-
-    place: Place
-    accuracy: float | None
-    at: datetime
-    source: str
-    captured_by: str | None
-
-    def known_place(self) -> KnownPlace:
-        """What the customer's last known place is because of it."""
-        return KnownPlace(self.place, self.accuracy, self.at, self.source, self.captured_by)
 
 
 def read_place(latitude: float, longitude: float) -> tuple[Place, bool]:
@@ -152,9 +139,9 @@ def is_rough(accuracy: float | None) -> bool:
     return accuracy is not None and accuracy > ROUGH_METRES
 
 
-def is_impossible_speed(fix: Fix, before: KnownPlace | None) -> bool:
+def is_impossible_speed(fix: Fix, before: Fix | None) -> bool:
     """Whether nobody moves so fast between the two, even if both were off as far as they say."""
-    if before is None or before.at is None:
+    if before is None or before.at is None or fix.at is None:
         return False
     metres = distance_metres(fix.place, before.place)
     metres -= (fix.accuracy or 0.0) + (before.accuracy or 0.0)
@@ -165,7 +152,7 @@ def is_impossible_speed(fix: Fix, before: KnownPlace | None) -> bool:
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
-def _rank(known: KnownPlace) -> tuple[bool, datetime, float, Place, str, str]:
+def _rank(known: Fix) -> tuple[bool, datetime, float, Place, str, str]:
     return (
         not is_rough(known.accuracy),
         known.at or _NO_TIME,
@@ -176,16 +163,14 @@ def _rank(known: KnownPlace) -> tuple[bool, datetime, float, Place, str, str]:
     )
 
 
-def last_known(before: KnownPlace | None, fixes: Iterable[Fix]) -> KnownPlace | None:
+def last_known(before: Fix | None, fixes: Iterable[Fix]) -> Fix | None:
     """The customer's last known place after `fixes` that are believed.
 
     The latest one; of two at the same instant the more accurate, and else an arbitrary but always
     the same one. A rough one stands in only until there is any other. So it does not matter in
     which order captures come, how often, or how many together.
     """
-    known = [each.known_place() for each in fixes]
-    if before is not None:
-        known.append(before)
+    known = list(fixes) if before is None else [before, *fixes]
     return max(known, key=_rank, default=None)
 
 
@@ -195,7 +180,7 @@ def flags_of(
     ahead: timedelta,
     swapped: bool,
     references: Collection[Place],
-    before: KnownPlace | None,
+    before: Fix | None,
 ) -> list[Flag]:
     """What is suspicious about a fix whose clock is `ahead` of ours, in alphabetical order."""
     found: list[Flag] = []

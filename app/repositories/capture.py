@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, fetch_rows
-from app.domain.capture import KnownPlace, Place
+from app.domain.capture import Fix, Place
 
 #: What this is called in `received_ids`.
 KIND = "capture"
@@ -43,7 +43,7 @@ class Owner:
     """A locked customer, and where it was last known to be."""
 
     sk: int
-    known_place: KnownPlace | None
+    known_place: Fix | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,9 @@ async def take(
     return Taken(owners, frozenset(new), kept)
 
 
-def _known_place(columns: Sequence[Any]) -> KnownPlace | None:
+def _known_place(columns: Sequence[Any]) -> Fix | None:
     latitude, longitude, *known = columns
-    return None if latitude is None else KnownPlace(Place(latitude, longitude), *known)
+    return None if latitude is None else Fix(Place(latitude, longitude), *known)
 
 
 _ADD = """
@@ -195,7 +195,7 @@ async def add_many(
     connection: AsyncConnection,
     tenant_id: int,
     captures: Sequence[NewCapture],
-    moved: Mapping[int, KnownPlace],
+    moved: Mapping[int, Fix],
 ) -> frozenset[str]:
     """Store captures, and the last known places of customers by their keys, in one statement.
 

@@ -12,7 +12,6 @@ from app.database import Connection
 from app.domain.capture import (
     Fix,
     Flag,
-    KnownPlace,
     Place,
     flags_of,
     is_believed,
@@ -56,6 +55,7 @@ class _Stated:
     captured_at: datetime
     ahead: timedelta
     swapped: bool
+    at: datetime
     fix: Fix
     speed: float | None
     heading: float | None
@@ -159,10 +159,11 @@ class _Rules:
             place, swapped = read_place(record.latitude, record.longitude)
         except ValueError as error:
             raise Rejected("/latitude", str(error)) from None
+        at = min(captured_at, self._now)
         fix = Fix(
             place,
             _known("/accuracy", record.accuracy),
-            min(captured_at, self._now),
+            at,
             record.source.value,
             record.captured_by,
         )
@@ -172,6 +173,7 @@ class _Rules:
             captured_at,
             captured_at - self._now,
             swapped,
+            at,
             fix,
             _known("/speed", record.speed),
             _known("/heading", record.heading),
@@ -261,13 +263,13 @@ async def _write(
         return []
     references = await _references(connection, tenant, written)
     by_customer: dict[int, list[_Stated]] = defaultdict(list)
-    known: dict[int, KnownPlace | None] = {}
+    known: dict[int, Fix | None] = {}
     for each, owner in written:
         by_customer[owner.sk].append(each)
         known[owner.sk] = owner.known_place
     rows: list[NewCapture] = []
     outcomes: list[CaptureOutcome] = []
-    moved: dict[int, KnownPlace] = {}
+    moved: dict[int, Fix] = {}
     for sk, of_customer in by_customer.items():
         flagged = _flagged(of_customer, known[sk], references)
         after = last_known(known[sk], (each.fix for each, flags in flagged if is_believed(flags)))
@@ -275,7 +277,7 @@ async def _write(
             moved[sk] = after
         for each, flags in flagged:
             rows.append(_row(each, sk, flags))
-            is_last = sk in moved and is_believed(flags) and each.fix.known_place() == after
+            is_last = sk in moved and is_believed(flags) and each.fix == after
             outcomes.append(_outcome(each, "created", flags, moved=is_last))
     stored = await captures.add_many(connection, tenant.id, rows, moved)
     return [
@@ -299,15 +301,19 @@ async def _references(
     return await captures.list_references(connection, tenant.id, wanted) if wanted else {}
 
 
+def _time(each: _Stated) -> datetime:
+    return each.at
+
+
 def _flagged(
     of_customer: Sequence[_Stated],
-    known: KnownPlace | None,
+    known: Fix | None,
     references: Mapping[int, Collection[Place]],
 ) -> list[tuple[_Stated, list[Flag]]]:
     """A customer's captures in the order of their times, with what is suspicious about each."""
     flagged = []
     before = known
-    for each in sorted(of_customer, key=lambda each: each.fix.at):
+    for each in sorted(of_customer, key=_time):
         flags = flags_of(
             each.fix,
             ahead=each.ahead,
@@ -317,7 +323,7 @@ def _flagged(
         )
         flagged.append((each, flags))
         if is_believed(flags):
-            before = each.fix.known_place()
+            before = each.fix
     return flagged
 
 

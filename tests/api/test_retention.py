@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from app.database import Database
 from app.domain.tenant import Tenant
+from app.repositories.retention import Retention
 from app.services import retention
 from tests.factories import make_customer, make_key, make_tenant
 
@@ -176,7 +177,7 @@ async def test_a_month_goes_as_a_whole_when_no_tenant_keeps_it(fresh_database: D
 
     async def keep(tenant: Tenant, days: int | None) -> None:
         async with fresh_database.tenant_transaction(tenant.id) as connection:
-            wanted = retention.Retention(days, days)
+            wanted = Retention(days, days)
             await retention.change_retention(connection, tenant, wanted)
 
     async def months() -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.api import trace as traces
-from app.database import Database
+from app.database import Database, fetch_rows
 from app.domain.access import Scope
 from app.domain.tenant import Tenant
 from app.repositories import capture as captures
@@ -428,8 +428,7 @@ async def test_a_trace_is_read_by_its_index(
             ),
         )
         plan = "\n".join(
-            row[0]
-            for row in await captures.fetch_rows(connection, f"EXPLAIN {statement}", *arguments)
+            row[0] for row in await fetch_rows(connection, f"EXPLAIN {statement}", *arguments)
         )
     assert "Seq Scan" not in plan
     assert f"{index} = " in plan

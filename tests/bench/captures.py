@@ -16,7 +16,7 @@ from tests.bench.ratio import Ratio, middle, say, seconds_of
 from tests.bench.server import serving
 
 #: Phones that send at the same time.
-_PHONES = 32
+_PHONES = 64
 _BACKLOG = 1_000
 #: A day of a driver: so many customers, each of them passed and met several times.
 _STOPS = 50

@@ -1,7 +1,6 @@
 """Rules of captures: what is a place, what is suspicious, which one is the last."""
 
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from app.domain.capture import (
     Fix,
     Flag,
-    KnownPlace,
     Place,
     distance_metres,
     flags_of,
@@ -80,23 +78,23 @@ def test_each_flag_has_its_bound() -> None:
     assert _flags(STILL) == []
     assert _flags(STILL, ahead=timedelta(minutes=5)) == []
     assert _flags(STILL, ahead=timedelta(minutes=5, seconds=1)) == [Flag.CLOCK_AHEAD]
-    assert _flags(replace(STILL, accuracy=1000.0)) == []
-    assert _flags(replace(STILL, accuracy=5000.0)) == [Flag.LOW_ACCURACY]
-    assert _flags(replace(STILL, place=Place(0.000001, -0.000001))) == [Flag.NULL_ISLAND]
-    assert _flags(replace(STILL, place=Place(0.0001, 0))) == []
+    assert _flags(STILL._replace(accuracy=1000.0)) == []
+    assert _flags(STILL._replace(accuracy=5000.0)) == [Flag.LOW_ACCURACY]
+    assert _flags(STILL._replace(place=Place(0.000001, -0.000001))) == [Flag.NULL_ISLAND]
+    assert _flags(STILL._replace(place=Place(0.0001, 0))) == []
     assert _flags(STILL, swapped=True) == [Flag.SWAPPED]
 
 
 def test_nobody_is_faster_than_an_aeroplane() -> None:
-    before = KnownPlace(Place(-6.2088, 105.8456), 10.0, NOON - timedelta(minutes=10), "gps", None)
+    before = Fix(Place(-6.2088, 105.8456), 10.0, NOON - timedelta(minutes=10), "gps", None)
     assert _flags(STILL, before=before) == []  # 110 km in ten minutes: an aeroplane
-    sooner = replace(before, at=NOON - timedelta(minutes=5))
+    sooner = before._replace(at=NOON - timedelta(minutes=5))
     assert _flags(STILL, before=sooner) == [Flag.IMPOSSIBLE_SPEED]
-    later = replace(before, at=NOON + timedelta(minutes=5))
+    later = before._replace(at=NOON + timedelta(minutes=5))
     assert _flags(STILL, before=later) == [Flag.IMPOSSIBLE_SPEED]
-    vague = replace(sooner, accuracy=100_000.0)
+    vague = sooner._replace(accuracy=100_000.0)
     assert _flags(STILL, before=vague) == []
-    assert _flags(STILL, before=replace(sooner, at=None)) == []
+    assert _flags(STILL, before=sooner._replace(at=None)) == []
 
 
 def test_a_swap_is_suspected_by_what_is_known_of_the_customer() -> None:
@@ -129,7 +127,7 @@ def test_order_repetition_and_batches_make_no_difference(
 ) -> None:
     at_once = last_known(None, captured)
     sent = data.draw(st.permutations(captured + data.draw(st.lists(st.sampled_from(captured)))))
-    known: KnownPlace | None = None
+    known: Fix | None = None
     while sent:
         size = data.draw(st.integers(1, len(sent)))
         known, sent = last_known(known, sent[:size]), sent[size:]
@@ -141,12 +139,12 @@ def test_the_last_known_place_is_the_latest_that_is_not_rough(captured: list[Fix
     known = last_known(None, captured)
     assert known is not None
     fine = [each for each in captured if each.accuracy is None or each.accuracy <= 1000]
-    assert known.at == max(each.at for each in fine or captured)
-    assert known in [each.known_place() for each in fine or captured]
+    assert known.at == max(each.at for each in fine or captured if each.at is not None)
+    assert known in (fine or captured)
 
 
 def test_a_declared_place_without_a_time_gives_way_to_any() -> None:
-    declared = KnownPlace(LONDON, None, None, None, None)
-    assert last_known(declared, [STILL]) == STILL.known_place()
+    declared = Fix(LONDON, None, None, None, None)
+    assert last_known(declared, [STILL]) == STILL
     assert last_known(declared, []) == declared
     assert last_known(None, []) is None
