@@ -259,6 +259,9 @@ def demo(
     places: Annotated[
         bool, typer.Option("--places/--no-places", help="Addresses and GPS traces.")
     ] = True,
+    events: Annotated[
+        bool, typer.Option("--events/--no-events", help="What customers look at.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Another seed gives another business.")] = 20_231,
     as_of: Annotated[
         datetime | None,
@@ -285,6 +288,7 @@ def demo(
             with_items=items,
             with_engagement=engagement,
             with_places=places,
+            with_events=events,
         )
         loaded = await demo_data.load_demo(database, owner.id, options)
         if score:
@@ -483,6 +487,56 @@ def import_customers(
 
     _import(
         importing.import_customers,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
+@imports.command("events")
+def import_events(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each behaviour event; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_events,
+        file,
+        tenant,
+        file_format=_file_format(column, delimiter, encoding, date_format),
+        rejects=rejects,
+        score=False,
+        data_dir=data_dir,
+    )
+
+
+@imports.command("locations")
+def import_locations(
+    file: ImportFile,
+    tenant: TenantSlug,
+    column: Columns = None,
+    rejects: Rejects = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    date_format: DateFormat = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Import a file with a row for each captured place; importing it again changes nothing."""
+    from app.services import importing
+
+    _import(
+        importing.import_locations,
         file,
         tenant,
         file_format=_file_format(column, delimiter, encoding, date_format),

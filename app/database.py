@@ -26,7 +26,7 @@ SERVICE_ROLE = "bps_app"
 T = TypeVar("T")
 
 # A read may have left its tenant on the connection.
-_BEGIN = "BEGIN; SELECT set_config('app.tenant_id', '', true)"
+_BEGIN = "BEGIN; SELECT set_config('app.tenant_id', '{tenant}', true)"
 
 _SET_TENANT = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
@@ -92,12 +92,12 @@ class Database:
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction with no tenant: it sees no tenant's rows.
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[AsyncConnection]:
+        """One transaction that sees the rows of `tenant_id`, or no tenant's.
 
         Raises DatabaseUnavailableError and StatementTimeoutError in place of the driver's own.
         """
-        connection, driver = await self._begin()
+        connection, driver = await self._begin(tenant_id)
         try:
             yield connection
             # A transaction in which a statement failed cannot be committed, whoever caught it.
@@ -127,8 +127,18 @@ class Database:
         finally:
             await self._give_back(connection, driver)
 
-    async def _begin(self) -> tuple[Connection, asyncpg.Connection]:
-        connection, driver, _ = await self._open(lambda driver: driver.execute(_BEGIN))
+    async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """The rows of one statement that says itself whose rows it sees, until its own end."""
+        rows: list[asyncpg.Record]
+        connection, driver, rows = await self._open(
+            lambda driver: driver.fetch(statement, *arguments)
+        )
+        await self._give_back(connection, driver)
+        return rows
+
+    async def _begin(self, tenant_id: int | None = None) -> tuple[Connection, asyncpg.Connection]:
+        begin = _BEGIN.format(tenant="" if tenant_id is None else int(tenant_id))
+        connection, driver, _ = await self._open(lambda driver: driver.execute(begin))
         return connection, driver
 
     async def _open(
@@ -211,8 +221,7 @@ class Database:
     @asynccontextmanager
     async def tenant_transaction(self, tenant_id: int) -> AsyncIterator[AsyncConnection]:
         """One transaction that sees and writes the rows of `tenant_id` only."""
-        async with self.transaction() as connection:
-            await set_tenant(connection, tenant_id)
+        async with self.transaction(tenant_id) as connection:
             yield connection
 
     def connections_in_use(self) -> int:
@@ -261,6 +270,14 @@ async def fetch_row(
     For the few statements of every request: the way through SQLAlchemy costs eight times as much.
     """
     return await driver_of(connection).fetchrow(statement, *arguments)
+
+
+async def fetch_rows(
+    connection: Connection, statement: str, *arguments: object
+) -> list[asyncpg.Record]:
+    """All rows of `statement`, as `fetch_row` has the first."""
+    rows: list[asyncpg.Record] = await driver_of(connection).fetch(statement, *arguments)
+    return rows
 
 
 def driver_sql(statement: ClauseElement) -> str:

@@ -16,14 +16,18 @@ from app.api import (
     address,
     admin,
     analytics,
+    behavior,
+    capture,
     churn,
     cluster,
     clv,
+    cohort,
     consent,
     contact,
     customer,
     dashboard,
     errors,
+    event,
     export,
     face,
     feedback,
@@ -32,28 +36,39 @@ from app.api import (
     influence,
     insight,
     journey,
+    ltv_prediction,
     movement,
     nearby,
     openapi,
     order,
+    performance,
     place_export,
     population,
     privacy,
     referral,
+    retention,
     sanity,
     satisfaction,
     score,
     segment,
+    stage,
     store,
     store_distance,
+    tile,
+    trace,
     venue,
+    zone,
 )
+from app.api.dependencies import check_keys
 from app.api.middleware import RequestMetrics, RequestMiddleware
 from app.database import Database
 from app.gateways.face import face_provider
 from app.gateways.object_store import object_store
 from app.services.auditing import AccessLog
+from app.services.capturing import record_single_captures
+from app.services.event_recording import record_event_batch
 from app.services.face_backend import FaceBackend, prepare_collections
+from app.services.gathering import Gathering, Line
 from app.settings import Settings
 
 
@@ -88,6 +103,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         finally:
             preparing.cancel()
+            await app.state.captures.drain()
+            await app.state.events.drain()
             app.state.access_log.stop()
             await asyncio.wait([preparing, auditing])
             await app.state.faces.close()
@@ -104,11 +121,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.access_log = AccessLog()
     app.state.faces = FaceBackend(face_provider(settings), object_store(settings))
+    app.state.key_checks = Line(check_keys)
+    app.state.captures = Gathering(record_single_captures)
+    app.state.events = Gathering(record_event_batch)
     app.state.schema_revision = _schema_revision()
     app.add_middleware(RequestMiddleware, metrics=RequestMetrics(registry))
     errors.install(app)
     openapi.install(app)
     for part in (
+        capture,  # first of all, because they come by the thousand, and routes are tried in order
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
         customer,
@@ -119,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store,
         insight,
         journey,
+        trace,
         referral,
         analytics,
         population,
@@ -133,13 +155,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         segment,
         consent,
         face,
+        cohort,
+        ltv_prediction,
+        stage,
+        performance,
         admin,
+        retention,
         sanity,
         place_export,
         nearby,
         cluster,
         heatmap,
         store_distance,
+        zone,
+        tile,
+        event,
+        behavior,
         health,
     ):
         # Not include_router: it would match every request twice, once for the router.

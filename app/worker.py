@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -19,6 +19,7 @@ from pgqueuer.models import Schedule
 
 from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
 from app.domain.errors import DomainError
+from app.domain.period import Period
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
 from app.gateways.face import FaceError, face_provider
@@ -26,12 +27,15 @@ from app.gateways.object_store import ObjectStoreError, object_store
 from app.repositories.job import queue_queries
 from app.services import (
     auditing,
+    daily_figures,
     face_erasure,
     face_reconciliation,
     maintenance,
+    retention,
     sanity,
     scoring,
     segmentation,
+    staging,
     tenancy,
     totals,
 )
@@ -144,6 +148,18 @@ def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) 
     async def keep_totals(job: Job) -> None:
         await _keep_totals(database, json.loads(job.payload or b"{}"))
 
+    @queue.entrypoint("advance_stages")
+    async def advance_stages(job: Job) -> None:
+        await _advance_stages(database, json.loads(job.payload or b"{}"))
+
+    @queue.entrypoint("keep_days")
+    async def keep_days(job: Job) -> None:
+        await _keep_days(database, json.loads(job.payload or b"{}"))
+
+    @queue.schedule("advance_touched", "* * * * *")
+    async def advance_touched(_: Schedule) -> None:
+        await _advance_touched(database)
+
     @queue.entrypoint("evaluate_segments")
     async def evaluate_segments(job: Job) -> None:
         await _evaluate_segments(database, json.loads(job.payload or b"{}"))
@@ -163,6 +179,10 @@ def _queue(database: Database, backend: FaceBackend, driver: AsyncpgPoolDriver) 
     @queue.schedule("maintain", "30 * * * *")
     async def maintain(_: Schedule) -> None:
         await _maintain(database)
+
+    @queue.schedule("delete_expired", "20 3 * * *")
+    async def delete_expired(_: Schedule) -> None:
+        await _delete_expired(database)
 
     @queue.schedule("find_duplicates", "45 * * * *")
     async def find_duplicates_of_the_hour(_: Schedule) -> None:
@@ -207,6 +227,31 @@ async def _score(database: Database, wanted: dict[str, str | int]) -> None:
         await _check(database, tenant)
 
 
+async def _advance_stages(database: Database, wanted: dict[str, int]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    moved = await staging.advance_everybody(database, tenant)
+    log.info("%d customers of %s came to another stage", moved, tenant.slug)
+
+
+async def _keep_days(database: Database, wanted: dict[str, int | str]) -> None:
+    tenant_id = int(wanted["tenant_id"])
+    async with database.tenant_transaction(tenant_id) as connection:
+        tenant = await tenancy.get_tenant(connection, tenant_id)
+    period = Period(
+        date.fromisoformat(str(wanted["first"])), date.fromisoformat(str(wanted["last"]))
+    )
+    await daily_figures.keep_days(database, tenant, period)
+
+
+async def _advance_touched(database: Database) -> None:
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        await staging.advance_touched(database, tenant)
+
+
 async def _evaluate_segments(database: Database, wanted: dict[str, int]) -> None:
     tenant_id = int(wanted["tenant_id"])
     async with database.tenant_transaction(tenant_id) as connection:
@@ -228,6 +273,8 @@ async def _keep_totals(database: Database, wanted: dict[str, str | int]) -> None
     async with database.tenant_transaction(tenant_id) as connection:
         tenant = await tenancy.get_tenant(connection, tenant_id)
         await totals.after_full_run(connection, tenant, as_of)
+    await staging.advance_everybody(database, tenant)
+    await daily_figures.keep_missing_days(database, tenant)
 
 
 async def _erase_face(
@@ -308,6 +355,17 @@ async def _maintain(database: Database) -> None:
         async with database.tenant_transaction(tenant.id) as connection:
             await maintenance.forget_old_answers(connection)
             await totals.forget_old(connection, tenant, now=now)
+
+
+async def _delete_expired(database: Database) -> None:
+    now = datetime.now(UTC)
+    await retention.drop_expired_months(database)
+    async with database.transaction() as connection:
+        tenants = await tenancy.list_tenants(connection)
+    for tenant in tenants:
+        deleted = await retention.delete_expired(database, tenant, now=now)
+        if deleted:
+            log.info("deleted %d rows past the retention of %s", deleted, tenant.slug)
 
 
 async def _find_duplicates(database: Database, changed_since: datetime | None = None) -> None:

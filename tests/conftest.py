@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from sqlalchemy import URL, make_url, text
 
 import migrations
-from app.database import Connection, Database, fetch_row
+from app.database import Connection, Database, fetch_row, fetch_rows
 from app.domain.tenant import Tenant
 from app.embedded import Cluster
 from app.main import create_app
@@ -49,10 +49,13 @@ class RolledBackDatabase(Database):
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, tenant_id: int | None = None) -> AsyncIterator[Connection]:
         async with self._turn, self.connection.begin_nested():
             # What is local to a transaction outlives a savepoint that is kept.
-            await self.connection.execute(text("SELECT set_config('app.tenant_id', '', true)"))
+            await self.connection.execute(
+                text("SELECT set_config('app.tenant_id', :tenant, true)"),
+                {"tenant": "" if tenant_id is None else str(tenant_id)},
+            )
             yield self.connection
 
     @asynccontextmanager
@@ -61,6 +64,10 @@ class RolledBackDatabase(Database):
     ) -> AsyncIterator[tuple[Connection, asyncpg.Record | None]]:
         async with self.transaction() as connection:
             yield connection, await fetch_row(connection, opening, *arguments)
+
+    async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self.transaction() as connection:
+            return await fetch_rows(connection, statement, *arguments)
 
     async def close(self) -> None:
         """The fixture closes the connection."""

@@ -102,7 +102,7 @@ async def _answer_json(request: Request, batch: Batch[R]) -> Response:
         try:
             places.append((index, batch.model.model_validate(item)))
         except ValidationError as error:
-            outcomes[index] = _rejected(index, item, error)
+            outcomes[index] = _rejected(batch, index, item, error)
     async with batch.database.tenant_transaction(batch.tenant.id) as connection:
         await idempotency.claim(request, connection, batch.tenant.id)
         for outcome in await batch.record(connection, places):
@@ -123,8 +123,8 @@ def _items(body: Any) -> list[Any]:
     return items
 
 
-def _rejected(index: int, item: Any, error: ValidationError) -> ItemOutcome:
-    identity = item.get("id") if isinstance(item, dict) else None
+def _rejected(batch: Batch[R], index: int, item: Any, error: ValidationError) -> ItemOutcome:
+    identity = batch.model.identity_in(item) if isinstance(item, dict) else None
     pointer, reason = first_problem(error)
     return ItemOutcome(
         index,
@@ -293,7 +293,7 @@ async def _record_stream(batch: Batch[R], parts: AsyncIterable[bytes], results: 
                     chunk.records.append((index, validate(line)))
                     chunk.bytes += len(line)
                 except ValidationError as invalid:
-                    chunk.rejected.append(_rejected(index, _parsed(line), invalid))
+                    chunk.rejected.append(_rejected(batch, index, _parsed(line), invalid))
             if chunk.is_full:
                 if len(writing) == _CHUNKS_AT_ONCE:
                     results.add(await writing.popleft())
@@ -314,7 +314,7 @@ async def _record_chunk(batch: Batch[R], chunk: _Chunk[R], seen: SeenIds) -> lis
     repeated = seen.repeated([record.id for _, record in chunk.records])
     places: list[tuple[int, R]] = []
     for (index, record), again in zip(chunk.records, repeated, strict=True):
-        if again:
+        if again and not batch.model.repeats_are_duplicates:
             error = ItemError("/id", "occurs on an earlier line already")
             outcomes.append(ItemOutcome(index, record.id, "rejected", error))
         else:

@@ -25,8 +25,8 @@ router = routes("journey", "/api/customers")
 Reader = Annotated[Caller, requires(Scope.CUSTOMERS_READ)]
 
 #: Whoever lives on the other side of the date line still finds a day of the calendar there.
-_EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9998, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
+LATEST = datetime(9998, 1, 1, tzinfo=UTC)
 
 Kinds = Annotated[
     list[JourneyKind] | None, Query(description="One or more kinds; all without any choice.")
@@ -76,8 +76,8 @@ def journey_filter(
     after: Position,
 ) -> JourneyFilter:
     """Which moments are asked for. Raises RequestValidationError."""
-    first = _instant(tenant, "from", since, _EARLIEST)
-    end = _instant(tenant, "to", until, _LATEST)
+    first = instant_of(tenant, "from", since, EARLIEST)
+    end = instant_of(tenant, "to", until, LATEST)
     if first >= end:
         raise bad_parameter("query", "to", "must be later than from")
     return JourneyFilter(
@@ -90,15 +90,16 @@ def journey_filter(
     )
 
 
-def _instant(tenant: Tenant, name: str, given: datetime | None, default: datetime) -> datetime:
+def instant_of(tenant: Tenant, name: str, given: datetime | None, default: datetime) -> datetime:
+    """The instant `given` for a parameter. Raises RequestValidationError."""
     if given is None:
         return default
     try:
         local = given if given.tzinfo else given.replace(tzinfo=ZoneInfo(tenant.timezone))
         instant = local.astimezone(UTC)
     except OverflowError:
-        instant = _LATEST
-    if not _EARLIEST <= instant < _LATEST:
+        instant = LATEST
+    if not EARLIEST <= instant < LATEST:
         raise bad_parameter("query", name, "lies outside of the calendar")
     return instant
 
@@ -111,13 +112,13 @@ def cursor_of(moment: Moment) -> str:
 def position_of(cursor: str | None) -> Position:
     """Where a page begins; before everything without a cursor. Raises BadCursor."""
     if cursor is None:
-        return Position(_LATEST, "", "")
+        return Position(LATEST, "", "")
     moment, kind, key = decode(cursor, str, str, str)
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:
         raise BadCursor from None
     known = at.tzinfo is not None and kind in list(JourneyKind)
-    if not known or not _EARLIEST.year < at.year < _LATEST.year:
+    if not known or not EARLIEST.year < at.year < LATEST.year:
         raise BadCursor
     return Position(at, kind, key)

@@ -71,10 +71,7 @@ async def _geohash(
 QueryGeohash = Annotated[str | None, Depends(_geohash)]
 
 
-async def _filter(
-    box: QueryBox,
-    geohash: QueryGeohash,
-    zone: Annotated[str | None, Query(max_length=255, description="Id of a delivery zone.")] = None,
+async def _attributes(
     segment: Annotated[
         str | None, Query(max_length=100, description="RFM segment.", examples=["champion"])
     ] = None,
@@ -89,23 +86,31 @@ async def _filter(
         datetime | None,
         Query(alias="updatedSince", description="Only those changed at or after this instant."),
     ] = None,
-) -> PlaceFilter:
+) -> CustomerFilter:
     if updated_since is not None and updated_since.tzinfo is None:
         raise bad_parameter("query", "updatedSince", "has to say its time zone, for instance Z")
-    return PlaceFilter(
-        CustomerFilter(
-            customer_type=type,
-            membership_tier=tier,
-            status=status,
-            rfm_segment=segment,
-            churn_band=churn_band,
-            store_id=store,
-            updated_since=updated_since,
-            box=box,
-            geohash=geohash,
-        ),
-        zone,
+    return CustomerFilter(
+        customer_type=type,
+        membership_tier=tier,
+        status=status,
+        rfm_segment=segment,
+        churn_band=churn_band,
+        store_id=store,
+        updated_since=updated_since,
     )
+
+
+#: Declares the query parameters of a customer filter that says nothing of places.
+Attributes = Annotated[CustomerFilter, Depends(_attributes)]
+
+
+async def _filter(
+    box: QueryBox,
+    geohash: QueryGeohash,
+    attributes: Attributes,
+    zone: Annotated[str | None, Query(max_length=255, description="Id of a delivery zone.")] = None,
+) -> PlaceFilter:
+    return PlaceFilter(replace(attributes, box=box, geohash=geohash), zone)
 
 
 #: Declares the query parameters of a customer filter.

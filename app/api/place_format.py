@@ -9,7 +9,6 @@ from app.api.csv_stream import MEDIA_TYPE as CSV_MEDIA_TYPE
 from app.api.export_stream import Sink
 from app.domain.privacy import Disclosure
 from app.repositories.place_export import PlaceExport, Values
-from app.services.geoparquet import GeoParquetFile
 
 #: One thread for all files: each further one would keep memory of its own for the next.
 _ENCODER = ThreadPoolExecutor(1, "geoparquet")
@@ -118,6 +117,9 @@ class GeoParquetPlaceFile(PlaceFile):
     def __init__(
         self, export: PlaceExport, currency: str, disclosure: Disclosure, sink: Sink
     ) -> None:
+        # Nothing else here needs Arrow, which takes 30 MB in each process that has read it.
+        from app.services.geoparquet import GeoParquetFile  # noqa: PLC0415 - for those who ask
+
         super().__init__(PlaceFormat.GEOPARQUET, export, currency, disclosure, sink)
         self._file = GeoParquetFile(export.columns, currency)
 

@@ -18,6 +18,10 @@ class Tenant:
     currency: str
     profile: Profile
 
+    def is_named(self, user_id: str) -> bool:
+        """Whether a source's `userId` means this tenant: its slug, or its id."""
+        return user_id in (self.slug, str(self.id))
+
     def local_day(self, instant: datetime) -> date:
         """The tenant's calendar day at `instant`."""
         return self.local(instant).date()

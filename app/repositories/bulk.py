@@ -29,16 +29,16 @@ class BulkWriter:
     """Writes many rows of one tenant inside one transaction."""
 
     def __init__(self, connection: AsyncConnection, tenant_id: int) -> None:
-        self._connection = connection
-        self._tenant_id = tenant_id
+        self.connection = connection
+        self.tenant_id = tenant_id
 
     async def allow_long_statements(self) -> None:
         """Lift the statement timeout for the rest of the transaction."""
-        await self._connection.execute(text("SET LOCAL statement_timeout = 0"))
+        await self.connection.execute(text("SET LOCAL statement_timeout = 0"))
 
     async def allocate(self, table: Table, rows: int) -> NDArray[np.int64]:
         """`rows` surrogate keys of `table`, ascending, that nobody else will be given."""
-        drawn = await self._connection.scalar(
+        drawn = await self.connection.scalar(
             text(
                 # Materialized, or the sequence would be looked up again for every row.
                 "WITH owned AS MATERIALIZED"
@@ -65,26 +65,26 @@ class BulkWriter:
         """
         stage = await self._stage(table, columns)
         sources = {
-            "tenant_id": f"{self._tenant_id:d}",
+            "tenant_id": f"{self.tenant_id:d}",
             **{name: name for name in columns},
             **(computed or {}),
         }
-        inserted = await self._connection.execute(
+        inserted = await self.connection.execute(
             text(
                 f"INSERT INTO {table.name} ({', '.join(sources)})"
                 f" SELECT {', '.join(sources.values())} FROM {stage}"
             )
         )
-        await self._connection.execute(text(f"DROP TABLE {stage}"))
+        await self.connection.execute(text(f"DROP TABLE {stage}"))
         return inserted.rowcount
 
     async def insert_by_clock(
         self, table: Table, columns: Mapping[str, Column], instant: str
     ) -> int:
         """Insert rows, with `instant` by the tenant's clock as their `local_at`."""
-        timezone = await self._connection.scalar(
+        timezone = await self.connection.scalar(
             text("SELECT quote_literal(timezone) FROM tenants WHERE id = :tenant"),
-            {"tenant": self._tenant_id},
+            {"tenant": self.tenant_id},
         )
         return await self.insert(
             table, columns, computed={"local_at": f"{instant} AT TIME ZONE {timezone}"}
@@ -93,7 +93,7 @@ class BulkWriter:
     async def ensure_months(self, table: Table, instants: NDArray[np.datetime64]) -> None:
         """Make the monthly partitions of `table` that rows at these instants (UTC) need."""
         for month in np.unique(instants.astype("datetime64[M]")):
-            await self._connection.execute(
+            await self.connection.execute(
                 text("SELECT ensure_partition(:name, :month)"),
                 {"name": table.name, "month": month.astype("datetime64[D]").item()},
             )
@@ -101,13 +101,13 @@ class BulkWriter:
     async def _stage(self, table: Table, columns: Mapping[str, Column]) -> str:
         """Copy the columns into a new stage and return its name."""
         name = f"{table.name}_stage"
-        await self._connection.execute(
+        await self.connection.execute(
             text(
                 f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS"
                 f" SELECT {', '.join(columns)} FROM {table.name} WITH NO DATA"
             )
         )
-        driver = (await self._connection.get_raw_connection()).driver_connection
+        driver = (await self.connection.get_raw_connection()).driver_connection
         assert driver is not None
         await driver.copy_to_table(
             name, source=_render(table, columns), columns=list(columns), format="csv"

@@ -40,7 +40,7 @@ class Moment:
 # What a page may hold of a source. `{at}` is the column of its index, so that the range begins
 # where the page does; ties of one instant are settled by key.
 _WANTED = """
-              s.tenant_id = :tenant_id AND s.customer_sk = :customer_sk{store}
+              s.tenant_id = :tenant_id AND s.customer_sk = :customer_sk{store}{kept}
               AND '{kind}' = ANY (CAST(:kinds AS text[]))
               AND {at} >= CAST(:since AS timestamptz) AND {at} < CAST(:until AS timestamptz)
               AND {at} <= CAST(:before AS timestamptz)
@@ -74,9 +74,15 @@ _SOURCE = (
         LIMIT :limit
     )"""
 )
+# What is past the tenant's retention is not told of, even where it has not been deleted yet.
+_KEPT = """
+              AND {at} >= coalesce((
+                  SELECT now() - {days} * interval '1 day' FROM tenants WHERE id = :tenant_id
+              ), '-infinity')"""
 _STORE_NAME = " LEFT JOIN stores v ON v.tenant_id = s.tenant_id AND v.sk = s.store_sk"
 
 _ORDER = {
+    "kept": "",
     "kind": JourneyKind.ORDER,
     "at": "s.ordered_at",
     "key": "CAST(s.sk AS text)",
@@ -89,6 +95,7 @@ _ORDER = {
         'notes', s.notes""",
 }
 _CONTACT = {
+    "kept": "",
     "kind": JourneyKind.CONTACT,
     "at": "s.sent_at",
     "key": "CAST(s.sk AS text)",
@@ -99,6 +106,7 @@ _CONTACT = {
         'converted', s.converted""",
 }
 _FEEDBACK = {
+    "kept": "",
     "kind": JourneyKind.FEEDBACK,
     "at": "s.given_at",
     "key": "CAST(s.sk AS text)",
@@ -109,6 +117,7 @@ _FEEDBACK = {
         'comment', s.comment, 'store_id', v.id""",
 }
 _CAPTURE = {
+    "kept": _KEPT.format(at="s.captured_at", days="location_retention_days"),
     "kind": JourneyKind.CAPTURE,
     "at": "s.captured_at",
     "key": "s.id",
@@ -120,6 +129,7 @@ _CAPTURE = {
         'visit_type', s.visit_type, 'visit_notes', s.visit_notes""",
 }
 _EVENT = {
+    "kept": _KEPT.format(at="s.occurred_at", days="event_retention_days"),
     "kind": JourneyKind.EVENT,
     "at": "s.occurred_at",
     "key": "s.id",
@@ -129,7 +139,10 @@ _EVENT = {
         'event_type', s.event_type, 'event_category', s.event_category,
         'product_id', s.product_id, 'product_name', s.product_name,
         'product_category', s.product_category, 'event_value', s.event_value,
-        'session_id', s.session_id, 'device_type', s.device_type, 'properties', s.properties""",
+        'session_id', s.session_id, 'device_type', s.device_type, 'browser', s.browser,
+        'os', s.os, 'page_url', s.page_url, 'referrer_url', s.referrer_url,
+        'latitude', s.latitude, 'longitude', s.longitude, 'country', s.country, 'city', s.city,
+        'properties', s.properties""",
 }
 
 # History knows days, not instants: a change stands at the beginning of the tenant's day, below

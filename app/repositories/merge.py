@@ -4,10 +4,15 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.repositories.event import ADD_TO_SUMMARY
+
 # History that is counted anew for the customer it moves to. Computed rows of the duplicate (scores,
 # their history, written scores, search words) are not among it: they go.
-_MOVED = ("orders", "contacts", "feedback", "location_history", "behavior_events")
+_MOVED = ("orders", "contacts", "feedback", "location_history", "behavior_events", "stage_moves")
 _RECORDED = frozenset({"orders", "contacts", "feedback"})
+
+#: What a customer has once, and the other columns of its key. Where the target has it, that stays.
+_MOVED_WHERE_FREE = {"cohort_members": ["cohort_sk"], "customer_stages": [], "ltv_predictions": []}
 
 _MOVE_ADDRESSES = """
 UPDATE addresses
@@ -45,6 +50,19 @@ WHERE own.tenant_id = $1 AND own.customer_sk = $3 AND own.left_at IS NULL AND NO
 """
 
 
+# What was kept of events stays for good, while the events themselves may be gone: the two are added
+# up, not counted anew.
+_ADD_UP_BEHAVIOR = f"""
+INSERT INTO behavior_summaries AS s
+SELECT tenant_id, $3, events, page_views, product_views, cart_additions, purchases, spent,
+       first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
+       sources, created_at, updated_at
+FROM behavior_summaries
+WHERE tenant_id = $1 AND customer_sk = $2
+{ADD_TO_SUMMARY}
+"""
+
+
 async def move_history(
     connection: AsyncConnection, tenant_id: int, *, duplicate: int, target: int
 ) -> dict[str, int]:
@@ -63,11 +81,19 @@ async def move_history(
         "customer_aliases": _MOVE_ALIASES,
         "segment_members": _MOVE_MEMBERSHIPS,
     }
+    for table, keys in _MOVED_WHERE_FREE.items():
+        same = "".join(f" AND own.{key} = {table}.{key}" for key in keys)
+        statements[table] = (
+            f"UPDATE {table} SET customer_sk = $3 WHERE tenant_id = $1 AND customer_sk = $2"
+            f" AND NOT EXISTS (SELECT FROM {table} own"
+            f" WHERE own.tenant_id = $1 AND own.customer_sk = $3{same})"
+        )
     moved: dict[str, int] = {}
     for name, statement in statements.items():
         result = await connection.exec_driver_sql(statement, (tenant_id, duplicate, target))
         if result.rowcount:
             moved[name] = result.rowcount
+    await connection.exec_driver_sql(_ADD_UP_BEHAVIOR, (tenant_id, duplicate, target))
     await connection.exec_driver_sql(_KEEP_MEMBERSHIPS, (tenant_id, duplicate, target))
     return moved
 
@@ -77,14 +103,15 @@ _COMPUTED = (
     "score_history",
     "external_run_rows",
     "customer_terms",
+    "behavior_summaries",
     "segment_members",
     "segment_touched",
 )
 
 
 async def delete_computed(connection: AsyncConnection, tenant_id: int, duplicate: int) -> None:
-    """Delete what was computed of the duplicate."""
-    for table in _COMPUTED:
+    """Delete what was computed of the duplicate, and what the target has of its own."""
+    for table in (*_COMPUTED, *_MOVED_WHERE_FREE):
         await connection.exec_driver_sql(
             f"DELETE FROM {table} WHERE tenant_id = $1 AND customer_sk = $2",
             (tenant_id, duplicate),

@@ -11,10 +11,10 @@ one pass over them, or over those within the radius.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from geoalchemy2 import Geography
 from sqlalchemy import (
@@ -64,8 +64,7 @@ class Around:
     radius: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NearCustomer:
+class NearCustomer(NamedTuple):
     """A customer near a point. `distance` is in metres on the ellipsoid, `sphere` on a sphere.
 
     `bearing` is the direction in which the way from the point begins, in degrees clockwise from
@@ -95,13 +94,11 @@ _MEASURES = ("distance", "bearing", "sphere")
 # An alias, because the conditions of a filter ask the table by its own name.
 _scores = customer_analytics.alias("scores")
 _SCORED = ("rfm_segment", "churn_band", "last_order_at")
-_DECLARED = [
-    field.name for field in fields(NearCustomer) if field.name not in {*_MEASURES, *_SCORED}
-]
+_DECLARED = [name for name in NearCustomer._fields if name not in {*_MEASURES, *_SCORED}]
 _COLUMNS: list[ColumnElement[Any]] = [
-    (_scores if field.name in _SCORED else customers).c[field.name]
-    for field in fields(NearCustomer)
-    if field.name not in _MEASURES
+    (_scores if name in _SCORED else customers).c[name]
+    for name in NearCustomer._fields
+    if name not in _MEASURES
 ]
 _OF_CUSTOMER = and_(
     _scores.c.tenant_id == customers.c.tenant_id,
@@ -120,16 +117,16 @@ async def list_near(
     limit: int,
 ) -> list[NearCustomer]:
     """Up to `limit` customers by true distance and sk, beyond that distance and sk `after`."""
-    others = conditions(tenant_id, wanted)
-    asked = limit + max(4, limit // 16)
+    others = [] if wanted == _EVERYBODY else conditions(tenant_id, wanted)
+    asked = limit + max(3, limit // 16)
     values = _values(tenant_id, around, after)
     if others:
         statement = _nearest(around, others, after, reach=REACH, limit=asked)
-        found = [NearCustomer(*row) for row in await connection.execute(statement, values)]
+        found = [NearCustomer._make(row) for row in await connection.execute(statement, values)]
     else:
         sql, names = _nearest_of_all(around.radius is not None, after is not None, asked)
         rows = await driver_of(connection).fetch(sql, *(values[name] for name in names))
-        found = [NearCustomer(*row) for row in rows]
+        found = [NearCustomer._make(row) for row in rows]
     ordered = in_order(found)
     everybody_seen = not others and len(found) < asked
     if everybody_seen or (len(found) >= limit and is_settled(ordered, limit)):
@@ -138,9 +135,10 @@ async def list_near(
     within = Around(around.latitude, around.longitude, farthest)
     statement = _all(within, others, after, limit)
     rows_in_order = await connection.execute(statement, _values(tenant_id, within, after))
-    return [NearCustomer(*row) for row in rows_in_order]
+    return [NearCustomer._make(row) for row in rows_in_order]
 
 
+_EVERYBODY = CustomerFilter()
 _TENANT = bindparam("tenant", type_=Integer)
 _POINT: ColumnElement[Any] = cast(
     func.ST_SetSRID(
@@ -197,7 +195,7 @@ def _nearest_of_all(has_radius: bool, has_after: bool, limit: int) -> tuple[str,
         .offset(literal_column("0"))
         .lateral("scored")
     )
-    names = [field.name for field in fields(NearCustomer)]
+    names = NearCustomer._fields
     statement = (
         select(*((scores if name in _SCORED else near).c[name] for name in names))
         .select_from(near.outerjoin(scores, true()))
@@ -339,7 +337,7 @@ async def list_near_roughly(
         return []
     values = _values(tenant_id, around, after) | {"cells": cells, "distances": distances}
     rows = await connection.execute(_roughly(tenant_id, wanted, after, limit), values)
-    return [NearCustomer(*row) for row in rows]
+    return [NearCustomer._make(row) for row in rows]
 
 
 def _roughly(

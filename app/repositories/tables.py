@@ -29,9 +29,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    column,
+    table,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import CIDR, JSONB
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -527,10 +529,54 @@ behavior_events = Table(
     Column("session_id", Text),
     Column("device_type", Text),
     Column("received_at", Instant, nullable=False, server_default=NOW),
+    Column("page_url", Text),
+    Column("referrer_url", Text),
+    Column("ip_network", CIDR),
+    Column("user_agent", Text),
+    Column("browser", Text),
+    Column("os", Text),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("country", Text),
+    Column("city", Text),
     PrimaryKeyConstraint("tenant_id", "occurred_at", "id"),
     _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(latitude IS NULL) = (longitude IS NULL)"),
     Index("behavior_events_customer_idx", "tenant_id", "customer_sk", "occurred_at"),
+    Index(
+        "behavior_events_type_idx",
+        "tenant_id",
+        "event_type",
+        "occurred_at",
+        postgresql_include=["customer_sk"],
+    ),
     postgresql_partition_by="RANGE (occurred_at)",
+)
+
+#: What the events of each customer add up to, kept as they arrive and for good.
+behavior_summaries = Table(
+    "behavior_summaries",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("page_views", BigInteger, nullable=False),
+    Column("product_views", BigInteger, nullable=False),
+    Column("cart_additions", BigInteger, nullable=False),
+    Column("purchases", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    Column("first_event_at", Instant, nullable=False),
+    Column("last_event_at", Instant, nullable=False),
+    Column("first_purchase_at", Instant),
+    Column("last_purchase_at", Instant),
+    Column("categories", JSONB, nullable=False),
+    Column("devices", JSONB, nullable=False),
+    Column("sources", JSONB, nullable=False),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    CheckConstraint("(first_purchase_at IS NULL) = (purchases = 0)"),
+    CheckConstraint("(last_purchase_at IS NULL) = (purchases = 0)"),
 )
 
 #: What clients sent under ids of their own, captures and events, so that it is taken once.
@@ -672,6 +718,13 @@ customer_analytics = Table(
     PrimaryKeyConstraint("tenant_id", "customer_sk"),
     _belongs_to("customers", "customer_sk"),
     Index("customer_analytics_segment_idx", "tenant_id", "rfm_segment", "customer_sk"),
+    Index(
+        "customer_analytics_first_order_idx",
+        "tenant_id",
+        "first_order_day",
+        "customer_sk",
+        postgresql_where=text("first_order_day IS NOT NULL"),
+    ),
     Index(
         "customer_analytics_influence_idx",
         "tenant_id",
@@ -874,6 +927,27 @@ satisfaction_months = Table(
     _summand(),
     *_counts("answers", "score_sum", "promoters", "detractors"),
     PrimaryKeyConstraint("tenant_id", "month", "store_sk", "rfm_segment", "kind", "seq"),
+)
+
+place_totals = Table(
+    "place_totals",
+    metadata,
+    _customers_tenant(),
+    Column("zoom", SmallInteger, nullable=False),
+    Column("code", BigInteger, nullable=False, autoincrement=False),
+    _summand(),
+    Column("x", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    *_counts("customers"),
+    Column("compacted", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("tenant_id", "zoom", "code", "seq"),
+    Index(
+        "place_totals_appended_idx",
+        "tenant_id",
+        "zoom",
+        "code",
+        postgresql_where=text("NOT compacted"),
+    ),
 )
 
 population_total_days = Table(
@@ -1288,4 +1362,167 @@ face_erasures = Table(
         "next_attempt_at",
         postgresql_where=text("completed_at IS NULL"),
     ),
+)
+
+cohorts = Table(
+    "cohorts",
+    metadata,
+    _tenant(),
+    _surrogate(),
+    Column("id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("cohort_type", Text, nullable=False),
+    Column("acquisition_start", Date),
+    Column("acquisition_end", Date),
+    Column("criteria", JSONB),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("created_at", Instant, nullable=False, server_default=NOW),
+    Column("created_by", Text),
+    PrimaryKeyConstraint("tenant_id", "sk"),
+    UniqueConstraint("tenant_id", "id"),
+)
+
+cohort_members = Table(
+    "cohort_members",
+    metadata,
+    _customers_tenant(),
+    Column("cohort_sk", BigInteger, nullable=False),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("joined_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "cohort_sk", "customer_sk"),
+    _belongs_to("cohorts", "cohort_sk", cascade=True),
+    _belongs_to("customers", "customer_sk"),
+    Index("cohort_members_customer_idx", "tenant_id", "customer_sk"),
+)
+
+#: A view: the members of every cohort, those of a range of days among them.
+cohort_membership = table(
+    "cohort_membership",
+    column("tenant_id", Integer),
+    column("cohort_sk", BigInteger),
+    column("customer_sk", BigInteger),
+)
+
+cohort_months = Table(
+    "cohort_months",
+    metadata,
+    _tenant(),
+    Column("cohort_month", Date, nullable=False),
+    Column("month", Date, nullable=False),
+    *_counts("customers", "orders"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "cohort_month", "month"),
+)
+
+customer_stages = Table(
+    "customer_stages",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    Column("set_by", Text),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index("customer_stages_stage_idx", "tenant_id", "stage", "customer_sk"),
+)
+
+stage_moves = Table(
+    "stage_moves",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("entered_at", Instant, nullable=False),
+    _summand(),
+    Column("from_stage", Text),
+    Column("stage", Text, nullable=False),
+    Column("set_by", Text),
+    PrimaryKeyConstraint("tenant_id", "customer_sk", "entered_at", "seq"),
+    _belongs_to("customers", "customer_sk"),
+    Index("stage_moves_entered_at_idx", "tenant_id", "entered_at"),
+)
+
+stage_touched = Table(
+    "stage_touched",
+    metadata,
+    _customers_tenant(),
+    _summand(),
+    Column("customer_sk", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "seq"),
+)
+
+journey_rules = Table(
+    "journey_rules",
+    metadata,
+    _tenant(),
+    Column("rules", JSONB, nullable=False),
+    Column("updated_at", Instant, nullable=False, server_default=NOW),
+    Column("updated_by", Text),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+ltv_predictions = Table(
+    "ltv_predictions",
+    metadata,
+    _customers_tenant(),
+    Column("customer_sk", BigInteger, nullable=False),
+    Column("predicted_at", Instant, nullable=False),
+    Column("current_ltv", BigInteger, nullable=False),
+    Column("predicted_1_year", BigInteger, nullable=False),
+    Column("predicted_3_year", BigInteger),
+    Column("predicted_5_year", BigInteger),
+    Column("churn_probability", Double, nullable=False),
+    Column("growth_potential", Text, nullable=False),
+    Column("confidence", Double),
+    Column("model_version", Text),
+    *_timestamps(),
+    PrimaryKeyConstraint("tenant_id", "customer_sk"),
+    _belongs_to("customers", "customer_sk"),
+    Index(
+        "ltv_predictions_churn_idx",
+        "tenant_id",
+        text("churn_probability DESC"),
+        "customer_sk",
+    ),
+)
+
+behavioral_analytics = Table(
+    "behavioral_analytics",
+    metadata,
+    _tenant(),
+    Column("day", Date, nullable=False),
+    *_counts("total_customers", "new_customers", "active_customers"),
+    Column("at_risk_customers", BigInteger),
+    Column("churned_customers", BigInteger),
+    *_counts("page_views", "product_views", "cart_additions", "purchases"),
+    *_counts("visitors", "converted", "sessions", "bounces"),
+    Column("session_seconds", Double, nullable=False),
+    *_counts("buyers", "repeat_buyers", "orders"),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "day"),
+)
+
+segment_performance = Table(
+    "segment_performance",
+    metadata,
+    _customers_tenant(),
+    Column("segment_sk", BigInteger, nullable=False),
+    Column("day", Date, nullable=False),
+    *_counts("member_count", "active_members"),
+    Column("stayed", BigInteger),
+    Column("lost", BigInteger),
+    *_counts("valued"),
+    *_amounts("value"),
+    *_counts("orders_30d"),
+    *_amounts("revenue_30d"),
+    *_counts("visitors", "converted", "emailed", "email_opened", "email_clicked"),
+    *_counts("texted", "text_opened"),
+    Column("engagement", Double, nullable=False),
+    *_amounts("revenue"),
+    Column("computed_at", Instant, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("tenant_id", "segment_sk", "day"),
+    _belongs_to("segments", "segment_sk", cascade=True),
 )

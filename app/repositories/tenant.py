@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import RowMapping, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import fetch_row
+from app.database import Database, fetch_row
 from app.domain.access import NewKey, PresentedKey, Scope
 from app.domain.errors import NotFound
 from app.domain.profile import Profile
@@ -48,6 +48,11 @@ _AUTHENTICATE = "SELECT * FROM authenticate($1, $2, true)"
 #: Opens a `Database.reading`: the session belongs to the key's tenant, or to nobody. Its arguments
 #: are the id and the digest of the presented key.
 AUTHENTICATE_READER = "SELECT * FROM authenticate($1, $2, false)"
+_AUTHENTICATE_MANY = """
+SELECT presented.id AS key_id, presented.secret AS presented_sha256, found.*
+FROM unnest($1::text[], $2::bytea[]) AS presented (id, secret)
+CROSS JOIN LATERAL authenticate(presented.id, presented.secret, true) AS found
+"""
 _DIRECTORY = text("SELECT * FROM tenant_directory()")
 _NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('tenants', 'id'))::integer")
 
@@ -72,6 +77,23 @@ async def authenticate(connection: AsyncConnection, presented: PresentedKey) -> 
     """
     row = await fetch_row(connection, _AUTHENTICATE, presented.id, presented.secret_sha256)
     return None if row is None else read_credential(presented, row)
+
+
+async def authenticate_many(
+    database: Database, presented: Sequence[PresentedKey]
+) -> list[Credential | None]:
+    """The stored sides of several keys in their order, by one statement that leaves no tenant."""
+    distinct = list(dict.fromkeys(presented))
+    rows = await database.rows(
+        _AUTHENTICATE_MANY,
+        [each.id for each in distinct],
+        [each.secret_sha256 for each in distinct],
+    )
+    found = {}
+    for row in rows:
+        key = PresentedKey(row["key_id"], bytes(row["presented_sha256"]))
+        found[key] = read_credential(key, row)
+    return [found.get(each) for each in presented]
 
 
 def read_credential(presented: PresentedKey, row: Mapping[str, Any]) -> Credential:

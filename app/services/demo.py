@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from app.domain.demo.business import Chunk, generate
 from app.domain.demo.columns import Column, Columns
 from app.domain.demo.options import DemoOptions
 from app.domain.demo.sales import MINOR_UNITS
+from app.domain.event import totals_by_customer
 from app.domain.search import terms
-from app.repositories import tables
+from app.repositories import event, tables
 from app.repositories.bulk import BulkWriter, points
+from app.repositories.event import NewEvent
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ Keys = NDArray[np.int64]
 
 WRITERS = 2
 """Connections a large load writes with: PostgreSQL's time goes to foreign keys, one core each."""
+
+
+EVENTS_A_STATEMENT = 5_000
 
 
 @dataclass(slots=True)
@@ -43,6 +49,7 @@ class DemoLoaded:
     contacts: int = 0
     feedback: int = 0
     locations: int = 0
+    events: int = 0
 
     def add(self, other: "DemoLoaded") -> None:
         """Count the rows of `other` too."""
@@ -127,7 +134,9 @@ def write_orders_ndjson(path: Path, options: DemoOptions) -> int:
 
 
 def _orders_only(options: DemoOptions) -> DemoOptions:
-    return replace(options, with_items=False, with_engagement=False, with_places=False)
+    return replace(
+        options, with_items=False, with_engagement=False, with_places=False, with_events=False
+    )
 
 
 def _order_fields(chunk: Chunk) -> dict[str, pa.Array]:
@@ -218,7 +227,26 @@ async def _write_chunk(write: BulkWriter, chunk: Chunk, store_sks: Keys) -> Demo
         fixes = _refer(_with_point(chunk.location_history), "customer_no", "customer_sk", own)
         await write.ensure_months(tables.location_history, fixes["captured_at"])
         loaded.locations = await write.insert(tables.location_history, fixes)
+    if chunk.events is not None:
+        await write.ensure_months(tables.behavior_events, chunk.events["occurred_at"])
+        loaded.events = await _write_events(write, chunk.events, own)
     return loaded
+
+
+async def _write_events(write: BulkWriter, columns: Columns, customer_sks: Keys) -> int:
+    """Write events with what they add to the summaries of their customers."""
+    owners = customer_sks[columns["customer_no"]].tolist()
+    named = {name: column.tolist() for name, column in columns.items() if name != "customer_no"}
+    named["occurred_at"] = [moment.replace(tzinfo=UTC) for moment in named["occurred_at"]]
+    blank = NewEvent(*[None] * len(NewEvent._fields))  # type: ignore[arg-type]
+    rows = [
+        (owner, blank._replace(**dict(zip(named, values, strict=True))))
+        for owner, values in zip(owners, zip(*named.values(), strict=True), strict=True)
+    ]
+    for start in range(0, len(rows), EVENTS_A_STATEMENT):
+        part = rows[start : start + EVENTS_A_STATEMENT]
+        await event.insert_many(write.connection, write.tenant_id, part, totals_by_customer(part))
+    return len(rows)
 
 
 def _terms(customers: Columns) -> Columns:

@@ -1,4 +1,4 @@
-"""Importing files of customers, orders and invoice lines.
+"""Importing files of customers, orders, invoice lines, captured places and behaviour events.
 
 A file is read, checked and written in chunks, one transaction each; while PostgreSQL writes one
 chunk, the next is parsed. What was written stays whatever happens later in the file. Reading it
@@ -28,9 +28,13 @@ from app.domain.tenant import Tenant
 from app.repositories import order as orders
 from app.repositories import statistics
 from app.repositories.order import IncomingOrder, InvoiceLine
+from app.services.capturing import record_captures
 from app.services.customer_records import record_imported_customers
+from app.services.event_recording import record_event_batch
 from app.services.file_columns import (
+    EVENT_COLUMNS,
     LINE_COLUMNS,
+    LOCATION_COLUMNS,
     ORDER_COLUMNS,
     DayOrder,
     ReadDate,
@@ -42,7 +46,9 @@ from app.services.file_columns import (
 from app.services.ingestion import OrderRules, learn_sizes, record_orders, record_staged_orders
 from app.services.outcomes import ItemError, Rejected
 from app.services.records import (
+    CaptureRecord,
     CustomerRecord,
+    EventRecord,
     OrderLineRecord,
     OrderRecord,
     Record,
@@ -55,6 +61,8 @@ _CHUNK_ROWS = 10_000
 _WRITERS = 2
 _CUSTOMER_CHUNK_ROWS = 2_000
 _LINE_CHUNK_LINES = 10_000
+_CAPTURE_CHUNK_ROWS = 5_000
+_EVENT_CHUNK_ROWS = 5_000
 
 #: Told now and then how much of the file has been read, of how much.
 Progress = Callable[[int, int], None]
@@ -405,6 +413,168 @@ def _customer_record(job: _Import, row: Row, read_date: ReadDate | None) -> Cust
     return _validated(CustomerRecord, values)
 
 
+async def import_events(
+    database: Database,
+    tenant: Tenant,
+    path: Path,
+    *,
+    format: FileFormat = FileFormat(),  # noqa: A002 - an immutable value
+    rejects: Path | None = None,
+    progress: Progress | None = None,
+    actor: str | None = None,
+) -> ImportReport:
+    """Import a file with a row for each behaviour event of known customers.
+
+    A file without ids gets ids that are the same each time, so that importing it again changes
+    nothing. Raises UnreadableFile and InvalidInput where not one row can be read.
+    """
+    with open_table(path, delimiter=format.delimiter, encoding=format.encoding) as table:
+        places = map_columns(
+            table.header,
+            EVENT_COLUMNS,
+            format.columns,
+            required=("customerId", "eventType", "occurredAt"),
+        )
+        read_date = await asyncio.to_thread(_dates_of, path, places["occurredAt"], format)
+        with RejectsFile(rejects, table.header) as rejects_file:
+            job = _Import(table, places, rejects_file, progress)
+            async for chunk in _ahead(job, _event_chunks(job, read_date)):
+                async with database.tenant_transaction(tenant.id) as connection:
+                    outcomes = await record_event_batch(
+                        connection, tenant, [record for _, record in chunk.records]
+                    )
+                await learn_sizes(database)
+                statuses: Counter[str] = Counter()
+                for outcome in outcomes:
+                    if outcome.error is None:
+                        statuses[_STATUS_OF_EVENT[outcome.status]] += 1
+                    else:
+                        row = chunk.records[outcome.index][0]
+                        chunk.rejected.append((row, _sentence(outcome.error)))
+                for row, reason in sorted(chunk.rejected, key=_by_row):
+                    job.reject(row, reason)
+                job.count(statuses, chunk.rows)
+            return job.report
+
+
+_STATUS_OF_EVENT = {"created": "created", "duplicate": "unchanged"}
+
+
+@dataclass(slots=True)
+class _EventChunk:
+    rows: int
+    records: list[tuple[Row, EventRecord]] = field(default_factory=list)
+    rejected: list[tuple[Row, str]] = field(default_factory=list)
+
+
+def _event_chunks(job: _Import, read_date: ReadDate) -> Iterator[_EventChunk]:
+    identify = None if "eventId" in job.places else _ContentIds(job)
+    for rows in job.table.blocks(_EVENT_CHUNK_ROWS):
+        chunk = _EventChunk(len(rows))
+        identities = [None] * len(rows) if identify is None else identify.of(rows)
+        for row, identity in zip(rows, identities, strict=True):
+            try:
+                chunk.records.append((row, _event_record(job, row, identity, read_date)))
+            except Rejected as rejected:
+                chunk.rejected.append((row, _sentence(rejected.error)))
+        yield chunk
+
+
+def _event_record(job: _Import, row: Row, identity: str | None, read_date: ReadDate) -> EventRecord:
+    values = _cells(job, row, numbers=("eventValue", "latitude", "longitude"))
+    if identity is not None:
+        values["eventId"] = identity
+    if "occurredAt" in values:
+        values["occurredAt"] = read_date(values["occurredAt"])
+    place = {name: values.pop(name) for name in _PLACE_OF_EVENT if name in values}
+    if place:
+        values["location"] = place
+    if isinstance(values.get("eventProperties"), str):
+        try:
+            values["eventProperties"] = json.loads(values["eventProperties"])
+        except (ValueError, RecursionError):
+            raise Rejected("/eventProperties", "is not valid JSON") from None
+    return _validated(EventRecord, values)
+
+
+_PLACE_OF_EVENT = ("latitude", "longitude", "country", "city")
+
+
+async def import_locations(
+    database: Database,
+    tenant: Tenant,
+    path: Path,
+    *,
+    format: FileFormat = FileFormat(),  # noqa: A002 - an immutable value
+    rejects: Path | None = None,
+    progress: Progress | None = None,
+    actor: str | None = None,
+) -> ImportReport:
+    """Import a file with a row for each capture; what was received before counts as unchanged.
+
+    A file without capture ids gets ids as `import_orders` gives them. Raises UnreadableFile and
+    InvalidInput where not one row can be read. `actor` is not noted: a capture says who made it.
+    """
+    del actor
+    with open_table(path, delimiter=format.delimiter, encoding=format.encoding) as table:
+        places = map_columns(
+            table.header,
+            LOCATION_COLUMNS,
+            format.columns,
+            required=("customerId", "latitude", "longitude", "capturedAt"),
+        )
+        read_date = await asyncio.to_thread(_dates_of, path, places["capturedAt"], format)
+        with RejectsFile(rejects, table.header) as rejects_file:
+            job = _Import(table, places, rejects_file, progress)
+            async for chunk in _ahead(job, _capture_chunks(job, read_date)):
+                await _write_captures(database, tenant, job, chunk)
+            return job.report
+
+
+@dataclass(slots=True)
+class _CaptureChunk:
+    rows: int
+    records: list[tuple[Row, CaptureRecord]] = field(default_factory=list)
+    rejected: list[tuple[Row, str]] = field(default_factory=list)
+
+
+def _capture_chunks(job: _Import, read_date: ReadDate) -> Iterator[_CaptureChunk]:
+    identify = None if "captureId" in job.places else _ContentIds(job)
+    for rows in job.table.blocks(_CAPTURE_CHUNK_ROWS):
+        chunk = _CaptureChunk(len(rows))
+        identities = [None] * len(rows) if identify is None else identify.of(rows)
+        for row, identity in zip(rows, identities, strict=True):
+            try:
+                values = _cells(job, row, numbers=_CAPTURE_NUMBERS)
+                if identity is not None:
+                    values["captureId"] = identity
+                if "capturedAt" in values:
+                    values["capturedAt"] = read_date(values["capturedAt"])
+                chunk.records.append((row, _validated(CaptureRecord, values)))
+            except Rejected as rejected:
+                chunk.rejected.append((row, _sentence(rejected.error)))
+        yield chunk
+
+
+async def _write_captures(
+    database: Database, tenant: Tenant, job: _Import, chunk: _CaptureChunk
+) -> None:
+    async with database.tenant_transaction(tenant.id) as connection:
+        outcomes = await record_captures(
+            connection, tenant, [record for _, record in chunk.records]
+        )
+    statuses: Counter[str] = Counter()
+    for outcome in outcomes:
+        if outcome.error is None:
+            statuses["unchanged" if outcome.status == "duplicate" else outcome.status] += 1
+        else:
+            row = chunk.records[outcome.index][0]
+            chunk.rejected.append((row, _sentence(outcome.error)))
+    for row, reason in sorted(chunk.rejected, key=_by_row):
+        job.reject(row, reason)
+    job.count(statuses, chunk.rows)
+
+
 async def import_order_lines(
     database: Database,
     tenant: Tenant,
@@ -581,8 +751,22 @@ def _item(line: OrderLineRecord) -> dict[str, Any]:
 
 _REPEATED = "id occurs in an earlier row already"
 _ORDER_NUMBERS = ("totalAmount", "discountAmount", "refundAmount", "itemCount")
+_CAPTURE_NUMBERS = ("latitude", "longitude", "accuracy", "altitude", "speed", "heading")
 _LINE_NUMBERS = ("quantity", "unitPrice", "discountAmount")
-_IDENTITIES = ("id", "customerId", "storeId", "productId", "code", "phone", "homeStoreId")
+_IDENTITIES = (
+    "id",
+    "captureId",
+    "capturedBy",
+    "deviceId",
+    "customerId",
+    "storeId",
+    "productId",
+    "code",
+    "phone",
+    "homeStoreId",
+    "eventId",
+    "sessionId",
+)
 
 R = TypeVar("R", bound=Record)
 

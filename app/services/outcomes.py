@@ -29,8 +29,8 @@ class ItemError:
 class ItemOutcome:
     """What became of the item at `index`.
 
-    `status` is created, updated, unchanged, stale (the stored one is newer by its `updatedAt`) or
-    rejected; an error comes with the last only.
+    `status` is created, updated, unchanged, duplicate (received before under its id), stale (the
+    stored one is newer by its `updatedAt`) or rejected; an error comes with the last only.
     """
 
     index: int

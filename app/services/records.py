@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import uuid4
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,8 +26,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from app.domain.capture import Source, VisitType
 from app.domain.contact import Channel, Purpose
 from app.domain.feedback import FeedbackKind, check_score
+from app.domain.ltv import GrowthPotential
 from app.domain.money import MAX_MINOR
 from app.domain.order import OrderStatus, PaymentMethod
 
@@ -61,6 +65,12 @@ Label = Annotated[
 ]
 #: Free text may have lines, and must not have what PostgreSQL cannot keep.
 Prose = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Url = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2_000, pattern=_PRINTABLE, strip_whitespace=True),
+]
+#: Read and thrown away, so only its length matters.
+UserAgent = Annotated[str, StringConstraints(max_length=2_000)]
 Instant = Annotated[datetime, BeforeValidator(_refuse_bare_digits)]
 #: Wide enough for a currency without places; the exact range and places are the tenant's.
 Money = Annotated[Decimal, Field(allow_inf_nan=False, ge=-MAX_MINOR, le=MAX_MINOR)]
@@ -86,7 +96,15 @@ class Record(BaseModel):
 class IdentifiedRecord(Record):
     """What a source names by an id of its own making: sent again, it is the same thing."""
 
+    #: Whether an id that comes twice is a success that changes nothing, or a mistake of the source.
+    repeats_are_duplicates: ClassVar[bool] = False
+
     id: Identity
+
+    @classmethod
+    def identity_in(cls, item: Mapping[str, Any]) -> object:
+        """What stands where the id belongs in an item as it was sent."""
+        return item.get(cls.model_fields["id"].alias or "id")
 
 
 class OrderItemRecord(Record):
@@ -334,6 +352,133 @@ class FeedbackRecord(IdentifiedRecord):
         if "kind" in info.data:
             check_score(info.data["kind"], score)
         return score
+
+
+#: -1 is what the location services of iOS state where they do not know.
+NotNegativeOrUnknown = Annotated[float, Field(ge=-1, allow_inf_nan=False)]
+
+
+class PredictionRecord(IdentifiedRecord):
+    """What somebody predicts a customer to be worth, all in all, after one, three and five years.
+
+    `currentLtv` is what the customer has brought so far, where it is left out; `predictionDate` is
+    now; `growthPotential` follows from the two (`domain.ltv`).
+    """
+
+    id: Identity = Field(alias="customerId")
+    current_ltv: Money | None = None
+    predicted_ltv_1_year: NotNegative = Field(alias="predictedLtv1Year")
+    predicted_ltv_3_year: NotNegative | None = Field(default=None, alias="predictedLtv3Year")
+    predicted_ltv_5_year: NotNegative | None = Field(default=None, alias="predictedLtv5Year")
+    churn_probability: Share
+    growth_potential: Annotated[GrowthPotential, BeforeValidator(_lower)] | None = None
+    confidence_score: Share | None = None
+    prediction_date: Instant | None = None
+    model_version: Identity | None = None
+    user_id: Identity | None = None
+
+
+class EventPlace(Record):
+    """Where an event happened, as far as a source knows. Degrees are WGS 84."""
+
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    country: Label | None = None
+    city: Label | None = None
+
+    @model_validator(mode="after")
+    def _has_a_whole_location(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude must be given together")
+        return self
+
+
+#: Compared by their text, so that a capital letter does not make another type.
+EventName = Annotated[Identity, BeforeValidator(_lower)]
+
+
+class EventRecord(IdentifiedRecord):
+    """Something a customer did: saw a page, put a product into the cart, bought, …
+
+    Any type is taken. An `eventId` makes it safe to send an event again: it is taken once. The time
+    is the present where it is left out, and the tenant's wall clock where it has no zone.
+    `eventValue` is in the tenant's currency. Of `ipAddress` and `userAgent` the network, the device
+    type, the browser and the system are kept; what is stated of these holds against what is read.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="eventId", default_factory=lambda: str(uuid4()), description="The source's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    event_type: EventName
+    event_category: EventName | None = None
+    product_id: Identity | None = None
+    product_name: Label | None = None
+    product_category: Label | None = None
+    event_value: Money | None = None
+    event_properties: dict[str, Any] | None = None
+    page_url: Url | None = None
+    referrer_url: Url | None = None
+    ip_address: Annotated[str, StringConstraints(max_length=100)] | None = None
+    user_agent: UserAgent | None = None
+    device_type: EventName | None = None
+    browser: Label | None = None
+    os: Label | None = None
+    location: EventPlace | None = None
+    session_id: Identity | None = None
+    occurred_at: Annotated[
+        Instant | None,
+        Field(validation_alias=AliasChoices("occurredAt", "occurred_at", "createdAt")),
+    ] = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the source gave the id, and may send the event again under it."""
+        return "id" in self.model_fields_set
+
+
+def _unknown(value: object) -> object:
+    # What the location services of iOS state where they do not know.
+    return None if type(value) in (int, float) and value == -1 else value
+
+
+Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class CaptureRecord(IdentifiedRecord):
+    """Where a customer was, as an app states it.
+
+    `capturedAt` without a zone is the tenant's wall clock; left out, it is the time of receipt. One
+    without a `captureId` is given one. Of accuracy, speed and heading, -1 means unknown. Whether
+    latitude and longitude are a place, in either order, is decided where it is stored.
+    """
+
+    repeats_are_duplicates: ClassVar[bool] = True
+
+    id: Identity = Field(
+        alias="captureId", default_factory=lambda: uuid4().hex, description="The app's own id."
+    )
+    user_id: Identity | None = None
+    customer_id: Identity
+    latitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+    accuracy: NotNegativeOrUnknown | None = None
+    altitude: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    speed: NotNegativeOrUnknown | None = None
+    heading: Annotated[NotNegativeOrUnknown, Field(le=360)] | None = None
+    source: Annotated[Source, BeforeValidator(_lower)] = Source.GPS
+    captured_by: Identity | None = None
+    device_id: Identity | None = None
+    visit_type: Annotated[VisitType, BeforeValidator(_lower)] | None = None
+    notes: Prose | None = None
+    photo_url: (
+        Annotated[str, StringConstraints(max_length=2_000, pattern=r"^(https?|s3)://[!-~]+$")]
+        | None
+    ) = None
+    captured_at: Instant | None = None
 
 
 class AddressAttributes(Record):

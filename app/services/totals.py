@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from app.database import Connection
 from app.domain.period import DEFAULT_DAYS
 from app.domain.tenant import Tenant
-from app.repositories import influence, movement, population, satisfaction
+from app.repositories import cohort, influence, movement, population, satisfaction, tile
 
 #: Kept totals and counted moves are dropped after two years and a bit.
 KEPT_DAYS = 800
@@ -15,20 +15,23 @@ async def after_full_run(connection: Connection, tenant: Tenant, as_of: datetime
     """Keep what a full run as of `as_of` made of everybody; in a transaction of its own.
 
     Answers find their segments, the totals of the day are kept for comparisons, large referral
-    networks are added up, and the moves of the last days are counted, so that nobody has to wait
-    for that. The run is over by then: its transaction keeps orders waiting, this one does not.
+    networks and monthly cohorts are added up, and the moves of the last days are counted, so that
+    nobody has to wait for that. The run is over by then: its transaction keeps orders waiting, this
+    one does not.
     """
     day = tenant.local_day(as_of)
     await population.read_everybody(connection)
     await satisfaction.place_answers(connection, tenant.id)
     await population.keep_totals(connection, tenant.id, day)
     await influence.keep_networks(connection, tenant.id)
+    await cohort.keep_months(connection, tenant.id)
     await movement.count_moves(connection, tenant.id, day - timedelta(days=DEFAULT_DAYS), day)
 
 
 async def compact(connection: Connection, tenant: Tenant) -> None:
     """Add up what was appended to the totals since the last time."""
     await population.compact(connection, tenant.id)
+    await tile.compact(connection, tenant.id)
 
 
 async def forget_old(connection: Connection, tenant: Tenant, *, now: datetime) -> int:

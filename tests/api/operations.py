@@ -9,18 +9,23 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
+from app.api.schemas.cohort import EXAMPLE as COHORT
 from app.api.schemas.contact import EXAMPLE as CONTACT
 from app.api.schemas.customer import EXAMPLE as CUSTOMER
+from app.api.schemas.event import EXAMPLE as EVENT
 from app.api.schemas.face import CONSENT_EXAMPLE as CONSENT
 from app.api.schemas.feedback import EXAMPLE as FEEDBACK
+from app.api.schemas.ltv_prediction import EXAMPLE as PREDICTION
 from app.api.schemas.segment import EXAMPLE as SEGMENT
 from app.api.schemas.store import EXAMPLE as STORE
+from app.api.schemas.zone import EXAMPLE as ZONE
 from app.database import Database
 from app.domain.tenant import Tenant
 from app.repositories.tables import (
     customers,
+    delivery_zones,
     external_runs,
     face_consents,
     face_erasures,
@@ -49,7 +54,8 @@ class Example:
 
     `path` fills the path's parameters; a route with one must answer 404 to another tenant, unless
     it names something that is `common` to all. Another one answers `elsewhere` where it differs
-    from `status`: what the body names is unknown there.
+    from `status`: what the body names is unknown there. What is `never_anonymized` is refused to
+    callers who are not to recognise anybody.
     """
 
     path: dict[str, str] = field(default_factory=dict)
@@ -60,6 +66,7 @@ class Example:
     status: int = 200
     elsewhere: int | None = None
     common: bool = False
+    never_anonymized: bool = False
 
 
 #: Ids and words that only the first tenant's data holds; no answer to another tenant may.
@@ -69,6 +76,7 @@ MARKS = (
     "con-mark",
     "fb-mark",
     "adr-mark",
+    "zon-mark",
     "Widjajakusuma",
     "0b8f2c52",
 )
@@ -89,8 +97,17 @@ _CUSTOMER = {"id": "cus-mark"}
 _AT_VENUE = {"venueId": "venue-mark", "customerId": "cus-mark"}
 _NEW_CONTACT = CONTACT | {"id": "con-new", "customerId": "cus-mark"}
 _NEW_FEEDBACK = FEEDBACK | {"id": "fb-new", "customerId": "cus-mark", "storeId": None}
+_NEW_EVENT = EVENT | {"eventId": "evt-new", "customerId": "cus-mark"}
 _CONTACT = {"id": "con-mark"}
+_NEW_CAPTURE = {
+    "captureId": "cap-new",
+    "customerId": "cus-mark",
+    "latitude": -6.2,
+    "longitude": 106.8,
+}
 _ADDRESS = {"id": "cus-mark", "addressId": "adr-mark"}
+_ZONE = {"id": "zon-mark"}
+_NEW_ZONE = {name: value for name, value in ZONE.items() if name != "id"}
 _RUN = {"runId": str(RUN_ID)}
 _SEGMENT = {"id": str(SEGMENT_ID)}
 _MEMBER = {"id": str(SEGMENT_ID), "customerId": "cus-mark"}
@@ -175,6 +192,11 @@ EXAMPLES: dict[str, Example] = {
     "get_customer_churn": Example(path=_CUSTOMER),
     "list_customer_journey": Example(path=_CUSTOMER),
     "list_customer_referrals": Example(path=_CUSTOMER),
+    "record_event": Example(json=_NEW_EVENT, status=201, elsewhere=422),
+    "record_events": Example(json=[_NEW_EVENT], elsewhere=422),
+    "get_customer_behavior": Example(path=_CUSTOMER),
+    "get_funnel": Example(query={"steps": "page_view,purchase"}),
+    "get_retention": Example(),
     "get_sanity": Example(),
     "get_criteria_schema": Example(),
     "list_customer_segments": Example(),
@@ -215,6 +237,40 @@ EXAMPLES: dict[str, Example] = {
     "change_face_settings": Example(json={"attributesOn": True, "emotionsOn": True}),
     "get_face_demographics": Example(elsewhere=409),
     "get_face_emotions": Example(elsewhere=409),
+    "capture_location": Example(json=_NEW_CAPTURE, status=201, elsewhere=422),
+    "capture_location_batch": Example(json=[_NEW_CAPTURE], elsewhere=422),
+    "export_location_history": Example(path={"customerId": "cus-mark"}, never_anonymized=True),
+    "list_visits": Example(query={"deviceId": "device-0b8f2c52"}, never_anonymized=True),
+    "get_retention_settings": Example(),
+    "change_retention_settings": Example(json={"locationDays": 365, "eventDays": None}),
+    "create_cohort": Example(json=COHORT, status=201),
+    "list_cohorts": Example(),
+    "get_cohort_analysis": Example(),
+    "get_cohort": Example(path={"id": "coh-mark"}),
+    "retire_cohort": Example(path={"id": "coh-mark"}, status=204),
+    "list_cohort_members": Example(path={"id": "coh-mark"}),
+    "list_customer_stages": Example(),
+    "get_stages": Example(),
+    "get_journey_rules": Example(),
+    "change_journey_rules": Example(
+        json={"rules": [{"stage": "decision", "criteria": {"field": "revenue", "gte": 1}}]}
+    ),
+    "reset_journey_rules": Example(),
+    "get_customer_stage": Example(path=_CUSTOMER),
+    "change_customer_stage": Example(path=_CUSTOMER, json={"stage": "decision"}),
+    "list_stage_moves": Example(path=_CUSTOMER),
+    "get_segmentation_analytics": Example(),
+    "refill_analytics": Example(
+        json={"firstDay": "2026-01-01", "lastDay": "2026-01-31"}, status=202
+    ),
+    "record_ltv_prediction": Example(
+        json=PREDICTION | {"customerId": "cus-mark"}, status=200, elsewhere=422
+    ),
+    "record_ltv_prediction_batch": Example(
+        json=[PREDICTION | {"customerId": "cus-twin"}], elsewhere=422
+    ),
+    "list_ltv_predictions": Example(),
+    "get_ltv_prediction": Example(path=_CUSTOMER),
     "list_venue_segments": Example(path={"venueId": "venue-mark"}),
     "search_venue_customers": Example(path={"venueId": "venue-mark"}, query={"q": "widja"}),
     "list_nearby_customers": Example(query={"latitude": "-6.2", "longitude": "106.8"}),
@@ -229,6 +285,20 @@ EXAMPLES: dict[str, Example] = {
     "list_venue_customer_journey": Example(path=_AT_VENUE),
     "export_customer_places": Example(),
     "export_address_places": Example(query={"format": "csv"}),
+    "create_zone": Example(json=ZONE, status=201),
+    "propose_zones": Example(json={"storeIds": ["venue-mark"]}, elsewhere=422),
+    "list_zones": Example(),
+    "list_zones_at": Example(query={"lat": "-6.2145", "lng": "106.8451"}),
+    "get_zone": Example(path=_ZONE, query={"customers": "true"}),
+    "list_zone_customers": Example(path=_ZONE),
+    "export_zone_customers": Example(path=_ZONE),
+    "create_or_replace_zone": Example(
+        path={"id": "zone-new"}, json=_NEW_ZONE, status=201, common=True
+    ),
+    "remove_zone": Example(path=_ZONE, status=204),
+    "get_tile_json": Example(),
+    # The same address for everybody, and nothing there for others.
+    "get_tile": Example(path={"z": "12", "x": "3263", "y": "2118"}, elsewhere=204, common=True),
 }
 
 
@@ -270,7 +340,21 @@ async def furnish(database: Database, tenant: Tenant) -> None:
             insert(job_runs).values(tenant_id=tenant.id, id=JOB_ID, kind="full")
         )
         await connection.execute(
-            insert(stores).values(tenant_id=tenant.id, id="venue-mark", name="Venue")
+            insert(stores).values(
+                tenant_id=tenant.id,
+                id="venue-mark",
+                name="Venue",
+                location="SRID=4326;POINT(106.8134 -6.2607)",
+            )
+        )
+        await connection.execute(
+            insert(delivery_zones).values(
+                tenant_id=tenant.id,
+                id="zon-mark",
+                name="Zona Widjajakusuma",
+                area="SRID=4326;MULTIPOLYGON(((106.8 -6.3,106.9 -6.3,106.9 -6.2,106.8 -6.2,"
+                "106.8 -6.3)))",
+            )
         )
         await connection.execute(
             insert(external_runs).values(
@@ -362,5 +446,27 @@ async def _furnish_faces(database: Database, tenant: Tenant) -> None:
         await connection.execute(
             insert(face_erasures).values(
                 **own, id=ERASURE_ID, user_id=ERASURE_ID, face_ids=[], reason="requested"
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohorts (tenant_id, id, name, cohort_type, criteria)"
+                " VALUES (:tenant, 'coh-mark', 'Liked', 'value', '{}')"
+            ),
+            {"tenant": tenant.id},
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohort_members (tenant_id, cohort_sk, customer_sk)"
+                " SELECT h.tenant_id, h.sk, c.sk FROM cohorts h JOIN customers c"
+                " ON c.tenant_id = h.tenant_id AND c.id = 'cus-mark'"
+            )
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO ltv_predictions (tenant_id, customer_sk, predicted_at, current_ltv,"
+                " predicted_1_year, churn_probability, growth_potential)"
+                " SELECT tenant_id, sk, '2026-01-01Z', 1, 2, 0.5, 'high' FROM customers"
+                " WHERE id = 'cus-mark'"
             )
         )

@@ -37,6 +37,9 @@ _ROWS = {
     " VALUES (:t, :mark, :sk, now(), ST_SetSRID(ST_MakePoint(106.8, -6.2), 4326), 'gps')",
     "behavior_events": "(tenant_id, id, customer_sk, occurred_at, event_type)"
     " VALUES (:t, :mark, :sk, now(), 'view')",
+    "behavior_summaries": "(tenant_id, customer_sk, events, page_views, product_views,"
+    " cart_additions, purchases, spent, first_event_at, last_event_at, categories, devices,"
+    " sources) VALUES (:t, :sk, 1, 0, 0, 0, 0, 0, now(), now(), '{}', '{}', '{}')",
     "external_run_rows": "(tenant_id, run_id, customer_sk) SELECT :t, id, :sk FROM external_runs",
     "customer_aliases": "(tenant_id, id, customer_sk) VALUES (:t, :alias, :sk)",
     "referral_networks": "(tenant_id, customer_sk, customers, revenue) VALUES (:t, :sk, 1, 1)",
@@ -48,6 +51,13 @@ _ROWS = {
     "faces": "(tenant_id, id, customer_sk, user_id)"
     " SELECT :t, gen_random_uuid(), :sk, user_id FROM face_users",
     "face_sightings": "(tenant_id, day, store_sk, customer_sk) VALUES (:t, '2026-03-01', 0, :sk)",
+    "cohort_members": "(tenant_id, cohort_sk, customer_sk) SELECT :t, sk, :sk FROM cohorts",
+    "customer_stages": "(tenant_id, customer_sk, stage, entered_at)"
+    " VALUES (:t, :sk, 'decision', now())",
+    "stage_moves": "(tenant_id, customer_sk, stage, entered_at)"
+    " VALUES (:t, :sk, 'decision', now())",
+    "ltv_predictions": "(tenant_id, customer_sk, predicted_at, current_ltv, predicted_1_year,"
+    " churn_probability, growth_potential) VALUES (:t, :sk, now(), 1, 2, 0.5, 'high')",
     "duplicate_pairs": "(tenant_id, customer_sk, other_sk, score, reasons)"
     " SELECT :t, least(:sk, sk), greatest(:sk, sk), 60, '{phone}' FROM customers"
     " WHERE id = 'friend'",
@@ -108,6 +118,13 @@ async def _furnish(client: httpx.AsyncClient, database: Database, tenant: Tenant
             text(
                 "INSERT INTO external_runs (tenant_id, as_of, model_version)"
                 " VALUES (:t, now(), 'x')"
+            ),
+            {"t": tenant.id},
+        )
+        await connection.execute(
+            text(
+                "INSERT INTO cohorts (tenant_id, id, name, cohort_type, criteria)"
+                " VALUES (:t, 'c', 'Liked', 'value', '{}')"
             ),
             {"t": tenant.id},
         )

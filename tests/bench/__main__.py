@@ -11,7 +11,11 @@ import uvloop
 
 from app.embedded import throwaway_cluster
 from tests.bench import (
+    captures,
+    cohorts,
+    events,
     exports,
+    face_search,
     import_orders,
     lists,
     ndjson,
@@ -20,6 +24,7 @@ from tests.bench import (
     profile,
     scores,
     segments,
+    tiles,
     update_scores,
 )
 from tests.bench.ground import Sizes, forbid_autovacuum
@@ -36,6 +41,11 @@ MEASUREMENTS: dict[str, Callable[[str, Sizes], Awaitable[list[Ratio]]]] = {
     "segments": segments.measure,
     "exports": exports.measure,
     "nearby": nearby.measure,
+    "tiles": tiles.measure,
+    "face_search": face_search.measure,
+    "cohorts": cohorts.measure,
+    "captures": captures.measure,
+    "events": events.measure,
 }
 
 
@@ -74,6 +84,7 @@ def _arguments() -> tuple[list[str], Sizes]:
         streamed_orders=200_000,
         pandas_rows=20_000,
         updated_rows=5_000,
+        face_photos=1_000,
         load_seconds=5.0,
         rounds=3,
     )

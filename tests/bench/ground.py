@@ -35,6 +35,7 @@ class Sizes:
     streamed_orders: int
     pandas_rows: int
     updated_rows: int
+    face_photos: int
     load_seconds: float
     rounds: int
 
@@ -93,6 +94,7 @@ async def business(cluster_url: str, name: str, customers: int) -> AsyncIterator
             with_items=False,
             with_engagement=False,
             with_places=False,
+            with_events=False,
         )
         taken = await seconds_of(demo.load_demo(database, tenant.id, options))
         # The worker makes partitions ahead; without one a process makes each month's but once.

@@ -20,11 +20,13 @@ def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
     return head.encode() + b"\r\n" + body
 
 
-async def rate(port: int, requests: Iterator[bytes], seconds: float) -> float:
+async def rate(
+    port: int, requests: Iterator[bytes], seconds: float, *, connections: int = CONNECTIONS
+) -> float:
     """Answered requests a second. Raises AssertionError for any answer but a 2xx."""
     deadline = time.monotonic() + seconds
     loop = asyncio.get_running_loop()
-    clients = [_Client(requests, deadline) for _ in range(CONNECTIONS)]
+    clients = [_Client(requests, deadline) for _ in range(connections)]
     started = time.perf_counter()
     waiting = iter(clients)
     for _ in clients:

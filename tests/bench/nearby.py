@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 
 from app.database import Connection, driver_of
+from app.domain.scoring_run import RunMode
 from app.repositories import nearby
 from app.repositories.customer import CustomerFilter
 from app.repositories.nearby import Around
+from app.services import scoring
 from tests.bench.ground import Business, Sizes, business
 from tests.bench.ratio import Ratio, middle, say
 from tests.bench.server import serving
@@ -52,6 +54,7 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
     async with business(cluster_url, "nearby", sizes.many_customers) as of:
         await of.owner.execute(_SPREAD)
         await of.owner.execute("VACUUM FULL customers")
+        await scoring.run_scores(of.database, of.tenant, mode=RunMode.FULL, as_of=of.day(0))
         await of.settle()
         points = _points()
         async with of.database.tenant_transaction(of.tenant.id) as connection:

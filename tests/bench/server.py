@@ -19,7 +19,7 @@ from app.api.schemas.order import OrderView
 from app.domain.access import Scope
 from app.repositories import order as orders
 from app.services.ingestion import record_orders
-from app.services.records import OrderRecord
+from app.services.records import CaptureRecord, EventRecord, OrderRecord
 
 SAME_BYTES = "BENCH_SAME_BYTES"
 """Names the file with the answer of the plain route."""
@@ -71,14 +71,35 @@ def create_app() -> FastAPI:
     return app
 
 
+def create_plain_app() -> FastAPI:
+    """A service that takes a capture or an event, reads it as ours does, and forgets it."""
+    app = FastAPI()
+
+    @app.post("/bench/capture", status_code=201)
+    async def validate_capture(record: CaptureRecord) -> dict[str, str]:
+        return {"captureId": record.id, "status": "created"}
+
+    @app.post("/bench/event", status_code=201)
+    async def validate_event(record: EventRecord) -> dict[str, str]:
+        return {"eventId": record.id, "status": "created"}
+
+    @app.get("/readyz")
+    async def get_readiness() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
 @asynccontextmanager
-async def serving(database_url: str, **environment: str) -> AsyncIterator[int]:
+async def serving(
+    database_url: str, *, factory: str = "create_app", **environment: str
+) -> AsyncIterator[int]:
     """The port of a server with one worker, as `bps up` starts it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "uvicorn", "tests.bench.server:create_app", "--factory"),
+        *("-m", "uvicorn", f"tests.bench.server:{factory}", "--factory"),
         *("--port", str(port), "--loop", "uvloop", "--http", "httptools"),
         *("--no-access-log", "--log-level", "warning"),
         env=os.environ | {"DATABASE_URL": database_url} | environment,

@@ -24,6 +24,7 @@ LARGE = DemoOptions(
     with_items=False,
     with_engagement=False,
     with_places=False,
+    with_events=False,
 )
 
 
@@ -88,6 +89,7 @@ def test_what_the_options_leave_out_is_absent(chain: list[Chunk]) -> None:
         assert chunk.contacts is None
         assert chunk.feedback is None
         assert chunk.location_history is None
+        assert chunk.events is None
 
 
 @pytest.mark.parametrize(
@@ -268,3 +270,30 @@ def test_a_handful_of_customers_is_a_business_too(customers: int) -> None:
 def test_history_may_end_on_any_day() -> None:
     (today,) = generate(replace(LARGE, customers=100, as_of=AS_OF + timedelta(days=400)))
     assert today.orders["ordered_at"].max() < LAST_INSTANT + np.timedelta64(400, "D")
+
+
+def test_a_session_begins_with_a_page_and_an_online_order_ends_with_its_purchase(
+    shop: Chunk,
+) -> None:
+    events = shop.events
+    assert events is not None
+    sessions: dict[str, list[tuple[np.datetime64, str]]] = {}
+    for session, moment, kind in zip(
+        events["session_id"], events["occurred_at"], events["event_type"], strict=True
+    ):
+        sessions.setdefault(session, []).append((moment, kind))
+    for steps in sessions.values():
+        assert [moment for moment, _ in steps] == sorted(moment for moment, _ in steps)
+        assert [kind for _, kind in steps].count("page_view") == 1
+        assert steps[0][1] == "page_view"
+        assert all(kind != "purchase" for _, kind in steps[:-1])
+    bought = events["event_type"] == "purchase"
+    online = np.ma.getmaskarray(shop.orders["store_no"])
+    since = events["occurred_at"].min()
+    placed = set(shop.orders["ordered_at"][online & (shop.orders["ordered_at"] > since)].tolist())
+    assert placed <= set(events["occurred_at"][bought].tolist())
+    joined = shop.customers["created_at"][events["customer_no"]]
+    early = set(events["session_id"][events["occurred_at"] < joined].tolist())
+    # Who buys online for the first time has looked around before.
+    assert early <= set(events["session_id"][bought].tolist())
+    assert len(set(events["id"].tolist())) == len(events["id"])

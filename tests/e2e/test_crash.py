@@ -197,6 +197,7 @@ async def test_a_killed_run_leaves_the_scores_before_it(
         with_items=False,
         with_engagement=False,
         with_places=False,
+        with_events=False,
     )
     await demo.load_demo(fresh_database, tenant.id, options)
     await scoring.run_scores(

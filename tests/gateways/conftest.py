@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import botocore.loaders
 import pytest
 
 from app.gateways.rekognition import Rekognition
@@ -27,6 +28,15 @@ class FakeClock:
 def clock() -> FakeClock:
     """Seconds that a test lets pass."""
     return FakeClock()
+
+
+_LOADER = botocore.loaders.create_loader()
+
+
+@pytest.fixture(autouse=True)
+def _models_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the service models takes longer than most of what is tested with them."""
+    monkeypatch.setattr("botocore.loaders.create_loader", lambda _path: _LOADER)
 
 
 @pytest.fixture(autouse=True)

@@ -240,9 +240,9 @@ async def test_memory_stays_flat_over_many_large_photos(tmp_path: Path) -> None:
     body = encoded(noise(2000, 1500), "JPEG", quality=95)
     assert len(body) > 3_000_000
     process = psutil.Process()
-    for number in range(24):
+    for number in range(14):
         await asyncio.gather(*(prepare_photo(body) for _ in range(2)))
-        if number == 7:
+        if number == 3:
             settled = process.memory_info().rss
-    # Had anything of each photo stayed, it would be 32 times three megabytes.
+    # Had anything of each photo stayed, it would be 20 times three megabytes.
     assert process.memory_info().rss - settled < 30_000_000

@@ -349,11 +349,12 @@ TESTED_ABOVE = {
 async def test_each_way_to_fail_has_its_error(
     connect: Connect, amazon: standin.Rekognition, operation: str
 ) -> None:
-    provider = connect(rekognition_read_timeout_seconds=0.3)
-    await provider.ensure_collection(SHOP, tenant_id=1)
+    patient, impatient = connect(), connect(rekognition_read_timeout_seconds=0.3)
+    await patient.ensure_collection(SHOP, tenant_id=1)
     for fault in amazon.faults_of(operation):
         if fault in {"empty", "slow"} or (operation, fault) in TESTED_ABOVE:
             continue
+        provider = impatient if fault == "timeout" else patient
         amazon.fail(operation, fault, times=3)
         expected = EXCEPTIONS.get((operation, fault), MEANINGS[fault])
         if expected is None:
@@ -455,13 +456,13 @@ async def test_a_slow_answer_is_waited_for(connect: Connect, amazon: standin.Rek
 async def test_no_more_calls_at_once_than_threads(
     connect: Connect, amazon: standin.Rekognition
 ) -> None:
-    amazon.delay = 0.05
+    amazon.delay = 0.1
     provider = connect(rekognition_connections=3)
     image = jpeg(ANNA)
     await asyncio.gather(
         *(provider.detect(image, tenant_id=1, attributes=False) for _ in range(12))
     )
-    assert amazon.most_busy == 3
+    assert 1 < amazon.most_busy <= 3
 
 
 async def test_too_many_who_wait_are_sent_away(
@@ -475,8 +476,8 @@ async def test_too_many_who_wait_are_sent_away(
         return_exceptions=True,
     )
     refused = [each for each in outcomes if isinstance(each, FaceProviderUnavailable)]
-    assert 1 <= len(refused) <= 15
-    assert len(amazon.calls) == 20 - len(refused)
+    assert len(refused) == 15
+    assert len(amazon.calls) == 5
 
 
 async def test_a_tenant_that_uses_up_its_share_leaves_the_rest_to_others(
@@ -591,9 +592,9 @@ async def test_a_caller_who_goes_away_does_not_hold_the_circuit(
     with pytest.raises(FaceProviderFailed):
         await provider.detect(jpeg(ANNA), tenant_id=1, attributes=False)
     clock.now += 5
-    amazon.fail("DetectFaces", "slow", seconds=0.3)
+    amazon.fail("DetectFaces", "slow", seconds=2)
     trial = asyncio.create_task(provider.detect(jpeg(ANNA), tenant_id=1, attributes=False))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     with pytest.raises(FaceProviderUnavailable):  # one at a time
         await provider.detect(jpeg(ANNA), tenant_id=1, attributes=False)
     trial.cancel()

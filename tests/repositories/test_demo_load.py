@@ -51,6 +51,7 @@ async def test_load_writes_every_row_it_reports(database: Database, tenant_id: i
         "contacts": loaded.contacts,
         "feedback": loaded.feedback,
         "location_history": loaded.locations,
+        "behavior_events": loaded.events,
     }.items():
         assert written > 0, table
         assert await count(database, tenant_id, table) == written, table
@@ -129,6 +130,7 @@ async def test_a_larger_business_is_written_whole(database: Database, tenant_id:
         with_items=False,
         with_engagement=False,
         with_places=False,
+        with_events=False,
     )
     loaded = await load_demo(database, tenant_id, size)
     assert await count(database, tenant_id, "customers") == CHUNK + 200

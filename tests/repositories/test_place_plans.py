@@ -146,6 +146,6 @@ async def test_an_index_finds(settled: Connection, tenant: Tenant) -> None:
     # No more places than the page and the few that make its order certain; nothing is sorted.
     page_of_nearest = nearby.list_near(settled, tenant.id, NEAR, EVERYBODY, after=None, limit=21)
     [plan] = await plans_of(settled, page_of_nearest)
-    assert "rows=25 loops=1" in plan
+    assert "rows=24 loops=1" in plan
     assert "Sort" not in plan
     assert "Order By: (last_known_geography <-> " in plan

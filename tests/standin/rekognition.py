@@ -679,8 +679,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (wait := fault.seconds if fault else rekognition.delay) > 0:
             time.sleep(wait)
         status, document = rekognition.answer(operation, request)
-        self._send(status, document)
         self._note(operation, request, document.get("__type", "ok"), started)
+        self._send(status, document)
 
     def _ill_spoken(self, service: str) -> Iterator[str]:
         if service != "RekognitionService":

@@ -18,7 +18,7 @@ class ItemResult(BaseModel):
 
     index: int = Field(description="Place of the item, from 0; for NDJSON of its line.")
     id: str | None
-    status: Literal["created", "updated", "unchanged", "stale", "rejected"]
+    status: Literal["created", "updated", "unchanged", "duplicate", "stale", "rejected"]
     error: ItemProblem | None = None
 
 

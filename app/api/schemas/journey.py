@@ -72,6 +72,14 @@ class EventMoment(View):
     event_value: Decimal | None
     session_id: str | None
     device_type: str | None
+    browser: str | None
+    os: str | None
+    page_url: str | None
+    referrer_url: str | None
+    latitude: float | None
+    longitude: float | None
+    country: str | None
+    city: str | None
     properties: dict[str, Any] | None
 
 
@@ -112,6 +120,8 @@ _PERSONAL = frozenset(
         "captured_by",
         "visit_notes",
         "session_id",
+        "page_url",
+        "referrer_url",
         "properties",
     }
 )

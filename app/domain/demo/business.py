@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain.demo import engagement, geography, people, sales, trace
+from app.domain.demo import browsing, engagement, geography, people, sales, trace
 from app.domain.demo.columns import Columns
 from app.domain.demo.options import CHUNK, DemoOptions
 from app.domain.demo.population import draw_purchases, draw_shoppers, find_pace, open_trade
@@ -28,6 +28,7 @@ class Chunk:
     contacts: Columns | None
     feedback: Columns | None
     location_history: Columns | None
+    events: Columns | None
 
 
 def generate(options: DemoOptions) -> Iterator[Chunk]:
@@ -58,6 +59,9 @@ def generate(options: DemoOptions) -> Iterator[Chunk]:
             feedback = engagement.feedback_columns(rng, satisfaction, sold, numbers, end)
         if options.with_places:
             location_history = trace.location_columns(rng, shoppers, homes, numbers, trade)
+        events = None
+        if options.with_events:
+            events = browsing.event_columns(rng, sold, customers, numbers, end)
         yield Chunk(
             customers=customers,
             addresses=addresses,
@@ -66,4 +70,5 @@ def generate(options: DemoOptions) -> Iterator[Chunk]:
             contacts=contacts,
             feedback=feedback,
             location_history=location_history,
+            events=events,
         )

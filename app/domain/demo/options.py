@@ -24,6 +24,7 @@ class DemoOptions:
     with_items: bool = True
     with_engagement: bool = True
     with_places: bool = True
+    with_events: bool = True
 
     def __post_init__(self) -> None:
         if self.customers < 1:

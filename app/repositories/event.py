@@ -1,0 +1,208 @@
+"""Behaviour events: received once, written with what they add to the summaries."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.event import Totals
+
+
+class NewEvent(NamedTuple):
+    """An event as it is to be stored. `event_value` in minor units, `properties` as JSON text."""
+
+    id: str
+    occurred_at: datetime
+    event_type: str
+    event_category: str | None
+    product_id: str | None
+    product_name: str | None
+    product_category: str | None
+    event_value: int | None
+    properties: str | None
+    page_url: str | None
+    referrer_url: str | None
+    ip_network: str | None
+    user_agent: str | None
+    device_type: str | None
+    browser: str | None
+    os: str | None
+    latitude: float | None
+    longitude: float | None
+    country: str | None
+    city: str | None
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Customers by external id, and which of the digests were not known before, as 32 digits."""
+
+    customers: Mapping[str, int]
+    fresh: frozenset[str]
+
+
+# Customers are shared with other writers of events; only whoever merges or erases one is waited
+# for, here and nowhere later, while this transaction holds nothing yet. Then a month nobody wrote
+# to before is made: that takes a lock on the table of customers, with which no row of it may be
+# waited for, because whoever has the row may want the table. The parts are done in the order of the
+# union; to count the customers is to lock all of them.
+#
+# IS TRUE keeps the planner from turning the look-up into a loop over pairs: it knows nothing of the
+# lengths of arrays.
+_RECEIVE = """
+WITH known AS MATERIALIZED (
+    SELECT c.sk, c.id
+    FROM unnest($2::text[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT sk, id FROM customers
+        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
+        ORDER BY id LIMIT 1
+        FOR KEY SHARE
+    ) AS c
+), months AS MATERIALIZED (
+    SELECT ensure_partition('behavior_events', month) AS made
+    FROM unnest($5::date[]) AS needed (month)
+    WHERE (SELECT count(*) FROM known) > 0
+), fresh AS (
+    INSERT INTO received_ids (tenant_id, kind, digest)
+    SELECT $1, 'event', named.digest::uuid
+    FROM unnest($3::text[], $4::text[]) AS named (digest, customer_id)
+    WHERE (named.customer_id IN (SELECT id FROM known)) IS TRUE
+    ORDER BY named.digest
+    ON CONFLICT DO NOTHING
+    RETURNING digest
+)
+SELECT sk, id, NULL AS digest FROM known
+UNION ALL
+SELECT NULL, NULL, NULL FROM months WHERE made IS NULL
+UNION ALL
+SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
+"""
+
+# A duplicate never comes this far, so what is added is added once.
+_INSERT = """
+WITH written AS (
+    INSERT INTO behavior_events (
+        tenant_id, customer_sk, id, occurred_at, event_type, event_category, product_id,
+        product_name, product_category, event_value, properties, page_url, referrer_url,
+        ip_network, user_agent, device_type, browser, os, latitude, longitude, country, city,
+        session_id
+    )
+    SELECT $1, *
+    FROM unnest(
+        $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[],
+        $14::cidr[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
+        $20::double precision[], $21::text[], $22::text[], $23::text[]
+    )
+)
+INSERT INTO behavior_summaries AS s (
+    tenant_id, customer_sk, events, page_views, product_views, cart_additions, purchases, spent,
+    first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
+    sources
+)
+SELECT $1, added.*
+FROM unnest(
+    $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
+    $30::bigint[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
+    $34::timestamptz[], $35::jsonb[], $36::jsonb[], $37::jsonb[]
+) AS added (customer_sk)
+ORDER BY added.customer_sk
+"""
+
+#: What follows an INSERT INTO behavior_summaries AS s: it adds to what is there.
+ADD_TO_SUMMARY = """
+ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
+    events = s.events + excluded.events,
+    page_views = s.page_views + excluded.page_views,
+    product_views = s.product_views + excluded.product_views,
+    cart_additions = s.cart_additions + excluded.cart_additions,
+    purchases = s.purchases + excluded.purchases,
+    spent = s.spent + excluded.spent,
+    first_event_at = least(s.first_event_at, excluded.first_event_at),
+    last_event_at = greatest(s.last_event_at, excluded.last_event_at),
+    first_purchase_at = least(s.first_purchase_at, excluded.first_purchase_at),
+    last_purchase_at = greatest(s.last_purchase_at, excluded.last_purchase_at),
+    categories = add_counts(s.categories, excluded.categories),
+    devices = add_counts(s.devices, excluded.devices),
+    sources = add_counts(s.sources, excluded.sources),
+    updated_at = now()
+"""
+_INSERT += ADD_TO_SUMMARY
+
+
+async def receive(
+    connection: AsyncConnection,
+    tenant_id: int,
+    *,
+    customer_ids: Collection[str],
+    named: Sequence[tuple[str, str]],
+    months: Collection[date],
+) -> Received:
+    """Keep the named customers from leaving, remember the ids of events, and make the months ready.
+
+    `named` has the digest of each event with an id of its source's own, and the id of its customer.
+    What a customer who is not known sent is not remembered.
+    """
+    digests, owners = zip(*named, strict=True) if named else ((), ())
+    rows: Iterable[Any] = await connection.exec_driver_sql(
+        _RECEIVE, (tenant_id, list(customer_ids), list(digests), list(owners), list(months))
+    )
+    customers: dict[str, int] = {}
+    fresh: set[str] = set()
+    for sk, customer_id, digest in rows:
+        if digest is None:
+            customers[customer_id] = sk
+        else:
+            fresh.add(digest)
+    return Received(customers, frozenset(fresh))
+
+
+async def insert_many(
+    connection: AsyncConnection,
+    tenant_id: int,
+    events: Sequence[tuple[int, NewEvent]],
+    totals: Mapping[int, Totals],
+) -> None:
+    """Write events, each with the key of its customer, and add `totals` to the summaries."""
+    owners, rows = zip(*events, strict=True)
+    # What no event has need not be said for each: where an array is missing, unnest gives nulls.
+    columns = [
+        None if all(value is None for value in column) else list(column)
+        for column in zip(*rows, strict=True)
+    ]
+    await connection.exec_driver_sql(
+        _INSERT, (tenant_id, list(owners), *columns, list(totals), *_summary_columns(totals))
+    )
+
+
+def _summary_columns(totals: Mapping[int, Totals]) -> Iterable[list[Any]]:
+    """The columns after the customers', in the order of the statement."""
+    rows = [
+        (
+            own.events,
+            own.page_views,
+            own.product_views,
+            own.cart_additions,
+            own.purchases,
+            own.spent,
+            own.first_event_at,
+            own.last_event_at,
+            own.first_purchase_at,
+            own.last_purchase_at,
+            _json(own.categories),
+            _json(own.devices),
+            _json(own.sources),
+        )
+        for own in totals.values()
+    ]
+    return map(list, zip(*rows, strict=True))
+
+
+def _json(counts: Counter[str]) -> str:
+    return to_json(counts).decode()
