@@ -182,6 +182,19 @@ async def has_segments(connection: AsyncConnection, tenant_id: int) -> bool:
     return bool(await connection.scalar(_HAS_SEGMENTS, {"tenant_id": tenant_id}))
 
 
+_TOUCH = text("""
+    INSERT INTO segment_touched (tenant_id, customer_sk)
+    SELECT CAST(:tenant_id AS integer), unnest(CAST(:customer_sks AS bigint[]))
+    WHERE EXISTS (SELECT FROM segment_versions WHERE tenant_id = :tenant_id)
+""")
+
+
+async def touch(connection: AsyncConnection, tenant_id: int, customer_sks: Collection[int]) -> None:
+    """Leave these customers to the job that evaluates them."""
+    parameters = {"tenant_id": tenant_id, "customer_sks": list(customer_sks)}
+    await connection.execute(_TOUCH, parameters)
+
+
 _TOUCH_COLLECTED = text("""
     INSERT INTO segment_touched (tenant_id, customer_sk)
     SELECT CAST(:tenant_id AS integer), customer_sk FROM pg_temp.collected

@@ -390,6 +390,17 @@ async def refresh_memberships(
         await refresh_watched(connection, tenant, customer_sks, version, now=now)
 
 
+async def leave_to_job(
+    connection: Connection, tenant: Tenant, customer_sks: Collection[int]
+) -> None:
+    """Let the job tell the memberships of customers whose events have changed.
+
+    In the transaction of the change; their rows need no lock.
+    """
+    if customer_sks:
+        await members.touch(connection, tenant.id, customer_sks)
+
+
 async def refresh_watched(
     connection: Connection,
     tenant: Tenant,

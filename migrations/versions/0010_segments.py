@@ -128,7 +128,7 @@ GRANT EXECUTE ON FUNCTION watch_segments(integer, bigint[]) TO bps_app;
 GRANT EXECUTE ON FUNCTION compact_segment_sizes(integer) TO bps_app;
 """
 
-# As it was, with the members, of which an evaluation may write millions at once.
+# As 0003 made it, with the members, of which an evaluation may write millions at once.
 SIZES = """
 CREATE OR REPLACE FUNCTION learn_sizes() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -138,7 +138,8 @@ BEGIN
     FOR grown IN
         SELECT relname FROM pg_class
         WHERE oid IN ('customers'::regclass, 'orders'::regclass, 'order_items'::regclass,
-                      'customer_terms'::regclass, 'customer_analytics'::regclass{more})
+                      'customer_terms'::regclass, 'customer_analytics'::regclass,
+                      'contacts'::regclass, 'feedback'::regclass, 'addresses'::regclass{more})
           AND reltuples < 5000 AND pg_relation_size(oid) > 262144
         ORDER BY relname
     LOOP
