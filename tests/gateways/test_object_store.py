@@ -127,21 +127,24 @@ async def test_keys_are_listed_by_prefix_in_order(store: ObjectStore) -> None:
     assert len(await keys(store, "")) == 4
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".hidden", "a/.b", "a b", "ä", "a" * 513],
-)
-async def test_keys_that_might_lead_elsewhere(store: ObjectStore, key: str) -> None:
-    with pytest.raises(ValueError, match="no key"):
-        await store.put(key, b"x", "image/jpeg")
-    for call in (store.get, store.delete):
-        with pytest.raises(ValueError, match="no key"):
-            await call(key)
-    with pytest.raises(ValueError, match="no key"):
-        await store.link(key, 60)
-    for prefix in ("../", "/", "a/../"):
-        with pytest.raises(ValueError, match="begins no key"):
-            await keys(store, prefix)
+BAD_KEYS = ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".a", "a/.b", "a b", "ä", "a" * 513]
+
+
+async def test_keys_that_might_lead_elsewhere(folder: Folder) -> None:
+    # A bucket is not asked for them, so there need not be one.
+    for store in (folder, S3(s3_settings("http://127.0.0.1:1"))):
+        for key in BAD_KEYS:
+            with pytest.raises(ValueError, match="no key"):
+                await store.put(key, b"x", "image/jpeg")
+            for call in (store.get, store.delete):
+                with pytest.raises(ValueError, match="no key"):
+                    await call(key)
+            with pytest.raises(ValueError, match="no key"):
+                await store.link(key, 60)
+        for prefix in ("../", "/", "a/../"):
+            with pytest.raises(ValueError, match="begins no key"):
+                await keys(store, prefix)
+        await store.close()
 
 
 # S3
