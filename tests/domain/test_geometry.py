@@ -80,5 +80,5 @@ def test_what_is_no_box_is_refused(text: str, reason: str) -> None:
 def test_a_geohash_is_read_in_small_letters() -> None:
     assert parse_geohash("QQGUW") == "qqguw"
     for text in ("", "qqguwqqguw", "qqa", "qq guw", "ü"):
-        with pytest.raises(ValueError, match="has to have|holds"):
+        with pytest.raises(ValueError, match=r"has to have|holds"):
             parse_geohash(text)
