@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, positional
 from app.domain.criteria import Clock, Criteria
-from app.domain.errors import NotFound
+from app.domain.errors import CannotEvaluate, NotFound
 from app.repositories.criteria import Compiler
 from app.repositories.page import limited
 
