@@ -57,7 +57,7 @@ CLOSING_SECONDS = 5
 
 RECONNECT_SECONDS = (1, 2, 5, 10, 30)
 
-# The queue looks whether it hears the database, and on a busy one may have called before it listens.
+# The queue asks whether it hears the database, and of a busy one may ask before it listens.
 _DATABASE_AWAY = (
     FailingListenerError,
     OSError,
