@@ -19,13 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, positional
 from app.domain.criteria import Clock, Criteria
-from app.domain.errors import DomainError, NotFound
+from app.domain.errors import CannotEvaluate, NotFound
 from app.repositories.criteria import Compiler
 from app.repositories.page import limited
-
-
-class CannotEvaluate(DomainError):
-    """PostgreSQL refuses what the criteria ask; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

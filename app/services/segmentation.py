@@ -33,7 +33,7 @@ from app.domain.criteria import (
     traits,
 )
 from app.domain.criteria_document import criteria_document, parse_criteria
-from app.domain.errors import Conflict, DomainError, InvalidInput, NotFound
+from app.domain.errors import CannotEvaluate, Conflict, DomainError, InvalidInput, NotFound
 from app.domain.lookalike import Likeness, likeness
 from app.domain.tenant import Tenant
 from app.repositories import audience, former, job, statistics
@@ -45,7 +45,6 @@ from app.repositories.criteria import Compiler
 from app.repositories.segment import Segment
 from app.repositories.segment_member import (
     Asked,
-    CannotEvaluate,
     ListedEvaluation,
     Membership,
 )

@@ -184,6 +184,13 @@ async def test_captures_and_events_change_memberships(
     assert answer.status_code == 201, answer.text
     assert await segmentation.evaluate_touched(database, tenant) == 1
     assert await _members(client, viewers) == {"a"}
+    for criteria, count in (
+        ({"field": "pageViews", "gte": 1, "lt": 2}, 1),
+        ({"field": "lastEventAt", "within": "P1D"}, 1),
+        ({"field": "purchaseEventValue", "gt": 0}, 0),
+    ):
+        found = await client.post(f"{SEGMENTS}/preview", json={"criteria": criteria})
+        assert found.json()["count"] == count, criteria
 
 
 async def test_every_kind_of_clause_reaches_its_customers(
