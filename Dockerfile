@@ -14,8 +14,10 @@ RUN /opt/bps/bin/pip install --no-deps /src
 FROM python:3.11-slim-bookworm
 
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin bps
+# A volume that is mounted here for photos belongs to the service.
+RUN install -d -o bps -g bps /var/lib/bps/photos
 COPY --from=build /opt/bps /opt/bps
-ENV PATH="/opt/bps/bin:$PATH" PYTHONUNBUFFERED=1
+ENV PATH="/opt/bps/bin:$PATH" PYTHONUNBUFFERED=1 PHOTO_DIR=/var/lib/bps/photos
 USER bps
 WORKDIR /tmp
 EXPOSE 8000

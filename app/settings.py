@@ -34,7 +34,6 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(
         default=5 * 1024 * 1024, description="Largest JSON body; NDJSON is streamed and unlimited."
     )
-    log_level: str = "INFO"
 
     face_provider: Literal["none", "rekognition"] = Field(
         default="none", description="Who recognises faces; without one those routes answer 503."

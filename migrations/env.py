@@ -11,6 +11,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from app.database import asyncpg_url
 from app.repositories.tables import metadata
 from app.settings import Settings
+from migrations.spatial import LEAKPROOF
 
 # Two deployments that start at once must not both migrate; the second waits and finds nothing left.
 MIGRATION_LOCK = 0x6270735F6D6967
@@ -43,6 +44,7 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.run_migrations()
+        connection.exec_driver_sql(LEAKPROOF)
 
 
 async def run_online() -> None:

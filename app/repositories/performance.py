@@ -221,7 +221,8 @@ SELECT :tenant_id, g.sk, :day,
        count(*) FILTER (WHERE p.emailed AND p.email_clicked),
        count(*) FILTER (WHERE p.texted),
        count(*) FILTER (WHERE p.texted AND p.text_opened),
-       coalesce(avg({FULL_ENGAGEMENT} * least(p.days / {ENGAGED_DAYS}.0, 1)), 0),
+       coalesce(avg({FULL_ENGAGEMENT} * least(p.days / {ENGAGED_DAYS}.0, 1))
+                    FILTER (WHERE p.customer_sk IS NOT NULL), 0),
        coalesce(sum(p.revenue), 0)
 FROM segments g
 LEFT JOIN (

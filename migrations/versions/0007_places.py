@@ -14,21 +14,12 @@ globe for distances in metres, which hold across the antimeridian and at the pol
 
 from alembic import op
 
+from migrations.spatial import LEAKPROOF
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
-
-LEAKPROOF = """
-DO $$
-BEGIN
-    ALTER FUNCTION geometry_overlaps(geometry, geometry) LEAKPROOF;
-    ALTER FUNCTION geography_overlaps(geography, geography) LEAKPROOF;
-EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'only a superuser may declare the operator && leakproof; until one does, '
-        'spatial queries read every place of a tenant';
-END $$;
-"""
 
 # A prefix of a geohash is a range of texts only where texts are compared byte by byte.
 PLACES = """

@@ -174,7 +174,7 @@ class CohortAnalysisView(View):
     items: list[MonthlyCohortView]
     currency: str
     computed_at: datetime | None = Field(
-        description="The last time all orders were added up: each night, and after an import."
+        description="The last time all orders were added up, which each full run of the scores does."
     )
 
     @classmethod
