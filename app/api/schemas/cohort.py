@@ -174,7 +174,7 @@ class CohortAnalysisView(View):
     items: list[MonthlyCohortView]
     currency: str
     computed_at: datetime | None = Field(
-        description="The last time all orders were added up, which each full run of the scores does."
+        description="The last time all orders were added up: after each full run of the scores."
     )
 
     @classmethod
