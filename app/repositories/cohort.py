@@ -133,7 +133,8 @@ LIMIT :limit
 _FORGET_MONTHS = text("DELETE FROM cohort_months WHERE tenant_id = :tenant_id")
 
 # A customer's month is added up before the customers of a cohort are: counting the different
-# customers among the orders would sort all of them.
+# customers among the orders would sort all of them. OFFSET keeps the month of a customer from being
+# worked out for each of their months.
 _KEEP_MONTHS = text("""
     INSERT INTO cohort_months (tenant_id, cohort_month, month, customers, orders, revenue)
     SELECT :tenant_id, b.cohort_month, m.month, count(*) FILTER (WHERE m.orders > 0),
@@ -146,9 +147,12 @@ _KEEP_MONTHS = text("""
         GROUP BY 1, 2
     ) AS m
     JOIN (
-        SELECT customer_sk, CAST(date_trunc('month', first_order_day) AS date) AS cohort_month
+        SELECT customer_sk,
+               CAST(date_trunc('month', CAST(first_order_day AS timestamp)) AS date)
+                   AS cohort_month
         FROM customer_analytics
         WHERE tenant_id = :tenant_id AND first_order_day IS NOT NULL
+        OFFSET 0
     ) AS b USING (customer_sk)
     WHERE m.month >= b.cohort_month
     GROUP BY b.cohort_month, m.month
