@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import fetch_rows
 from app.domain.event import Totals
 
 
@@ -93,12 +94,18 @@ WITH written AS (
         ip_network, user_agent, device_type, browser, os, latitude, longitude, country, city,
         session_id
     )
-    SELECT $1, *
+    SELECT $1, customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
+           product_category, event_value, properties, page_url, referrer_url, ip_network::cidr,
+           user_agent, device_type, browser, os, latitude, longitude, country, city, session_id
     FROM unnest(
         $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
         $8::text[], $9::text[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[],
-        $14::cidr[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
+        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
         $20::double precision[], $21::text[], $22::text[], $23::text[]
+    ) AS incoming (
+        customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
+        product_category, event_value, properties, page_url, referrer_url, ip_network, user_agent,
+        device_type, browser, os, latitude, longitude, country, city, session_id
     )
 )
 INSERT INTO behavior_summaries AS s (
@@ -150,8 +157,14 @@ async def receive(
     What a customer who is not known sent is not remembered.
     """
     digests, owners = zip(*named, strict=True) if named else ((), ())
-    rows: Iterable[Any] = await connection.exec_driver_sql(
-        _RECEIVE, (tenant_id, list(customer_ids), list(digests), list(owners), list(months))
+    rows = await fetch_rows(
+        connection,
+        _RECEIVE,
+        tenant_id,
+        list(customer_ids),
+        list(digests),
+        list(owners),
+        list(months),
     )
     customers: dict[str, int] = {}
     fresh: set[str] = set()
@@ -176,8 +189,14 @@ async def insert_many(
         None if all(value is None for value in column) else list(column)
         for column in zip(*rows, strict=True)
     ]
-    await connection.exec_driver_sql(
-        _INSERT, (tenant_id, list(owners), *columns, list(totals), *_summary_columns(totals))
+    await fetch_rows(
+        connection,
+        _INSERT,
+        tenant_id,
+        list(owners),
+        *columns,
+        list(totals),
+        *_summary_columns(totals),
     )
 
 
