@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 from pgqueuer import AsyncpgPoolDriver, Job, PgQueuer
+from pgqueuer.errors import FailingListenerError
 from pgqueuer.models import Schedule
 
 from app.database import SERVICE_ROLE, Database, DatabaseUnavailableError
@@ -56,7 +57,9 @@ CLOSING_SECONDS = 5
 
 RECONNECT_SECONDS = (1, 2, 5, 10, 30)
 
+# The queue asks whether it hears the database, and of a busy one may ask before it listens.
 _DATABASE_AWAY = (
+    FailingListenerError,
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -89,7 +92,7 @@ async def _run(database_url: str, backend: FaceBackend) -> None:
                 failures = 0  # it had worked in between
             pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)]
             failures += 1
-            log.warning("lost the database (%s); again in %s s", error, pause)
+            log.warning("lost the database (%r); again in %s s", error, pause)
             await _sleep(pause, stopping)
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from app.database import DatabaseUnavailableError, StatementTimeoutError
 from app.domain.errors import (
     AlreadyExists,
+    CannotEvaluate,
     Conflict,
     DomainError,
     Forbidden,
@@ -134,6 +135,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     UnreadableFile: Kind(422, "unreadable-file", "The file cannot be read"),
     Conflict: Kind(409, "conflict", "The request contradicts the present state"),
     RunInProgress: Kind(409, "run-in-progress", "A scoring run is in progress"),
+    CannotEvaluate: Kind(422, "cannot-evaluate", "The criteria cannot be evaluated"),
     TookTooLong: Kind(504, "took-too-long", "It took too long"),
     Unauthenticated: Kind(401, "unauthenticated", "A valid API key is needed"),
     Forbidden: Kind(403, "forbidden", "The key does not cover this"),

@@ -1,6 +1,7 @@
 """Vector tiles for maps, and the document that tells a map of them."""
 
 import hashlib
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -26,7 +27,6 @@ from app.domain.tile import (
 from app.repositories import district
 from app.repositories import tile as tiles
 from app.repositories.customer import CustomerFilter
-from app.repositories.district import EVERYBODY
 from app.repositories.tile import Layer
 
 router = routes("places", "/api/geo")
@@ -145,7 +145,7 @@ async def _customers(
     detailed = tile.zoom >= POINTS_FROM_ZOOM
     most = MOST_POINTS if detailed else FEW_POINTS
     totals = None
-    if wanted == EVERYBODY and not detailed and tile.grid is not None:
+    if wanted == CustomerFilter() and not detailed and tile.grid is not None:
         totals = await tiles.count_by_totals(connection, tenant_id, tile, tile.grid)
         if totals.customers > most or not totals.customers:
             return totals
@@ -160,11 +160,11 @@ async def _districts(
     connection: Connection, tenant_id: int, tile: Tile, wanted: CustomerFilter
 ) -> Layer:
     """Counts at the centres of districts, at whatever zoom."""
-    told = await district.count_meeting(connection, tenant_id, tile.box(), wanted)
+    told = await district.list_told(connection, tenant_id, replace(wanted, box=tile.box()))
     placed = [
-        (count, *units)
-        for cell, count in told.items()
-        if (units := units_in(tile, *cell_centre(cell))) is not None
+        (each.customers, *units)
+        for each in told
+        if (units := units_in(tile, *cell_centre(each.geohash))) is not None
     ]
     return await tiles.draw_counts(connection, placed)
 

@@ -168,9 +168,26 @@ _COMPUTED = _fields(
     personal="order_notes",
 )
 
+#: Of the summary of behaviour events; a customer without any has none of them.
+_OBSERVED = [
+    Field(name, kind, Source.BEHAVIOR, column)
+    for name, kind, column in (
+        ("eventCount", Kind.INTEGER, "events"),
+        ("pageViews", Kind.INTEGER, "page_views"),
+        ("productViews", Kind.INTEGER, "product_views"),
+        ("cartAdditions", Kind.INTEGER, "cart_additions"),
+        ("purchaseEvents", Kind.INTEGER, "purchases"),
+        ("purchaseEventValue", Kind.MONEY, "spent"),
+        ("firstEventAt", Kind.INSTANT, "first_event_at"),
+        ("lastEventAt", Kind.INSTANT, "last_event_at"),
+        ("firstPurchaseEventAt", Kind.INSTANT, "first_purchase_at"),
+        ("lastPurchaseEventAt", Kind.INSTANT, "last_purchase_at"),
+    )
+]
+
 #: Completed years, by the date of birth, else by the estimate; as `app.domain.demographics.age`.
 AGE = Field("age", Kind.INTEGER, Source.CUSTOMER, "age", drifts=True)
 
 FIELDS: dict[str, Field] = {
-    field.name: field for field in (*_DECLARED, *_REFERENCES, AGE, *_COMPUTED)
+    field.name: field for field in (*_DECLARED, *_REFERENCES, AGE, *_COMPUTED, *_OBSERVED)
 }

@@ -4,6 +4,7 @@ DomainError
 ├── NotFound            the thing named does not exist for this tenant
 ├── AlreadyExists       something with this identity is already there
 ├── InvalidInput        a value breaks a rule; says which and why
+├── CannotEvaluate      criteria ask what no answer can be computed for
 ├── UnreadableFile      a file is not what it should be
 ├── Conflict            the request contradicts the present state
 │   └── RunInProgress   another scoring run of the tenant holds the lock
@@ -42,6 +43,10 @@ class InvalidInput(DomainError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class CannotEvaluate(DomainError):
+    """The database refuses to compute what criteria ask; the message says why."""
 
 
 class UnreadableFile(DomainError):

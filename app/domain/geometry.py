@@ -77,10 +77,20 @@ def geohash_of(latitude: float, longitude: float, precision: int = DEFAULT_PRECI
     """The cell of a place. The poles and the antimeridian belong to the last cell before them."""
     # The library knows half-open ranges; 180 degrees east and the pole are beyond them.
     return str(
-        grid.encode(min(latitude, _LAST_LATITUDE), min(longitude, _LAST_LONGITUDE), precision)
+        grid.encode(
+            min(_settled(latitude), _LAST_LATITUDE),
+            min(_settled(longitude), _LAST_LONGITUDE),
+            precision,
+        )
     )
 
 
+def _settled(degrees: float) -> float:
+    # The library takes the bits of the number apart, and gets those of tiny ones wrong.
+    return 0.0 if abs(degrees) < _NOTHING else degrees
+
+
+_NOTHING = 1e-12
 _LAST_LATITUDE = math.nextafter(90.0, 0.0)
 _LAST_LONGITUDE = math.nextafter(180.0, 0.0)
 

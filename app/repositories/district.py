@@ -15,7 +15,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Double,
-    Select,
+    TableValuedAlias,
     Text,
     and_,
     bindparam,
@@ -23,14 +23,13 @@ from sqlalchemy import (
     column,
     func,
     literal_column,
-    or_,
     select,
     true,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.cover import ranges_over
-from app.domain.geometry import AFTER_GEOHASH, Box, cell_centre
+from app.domain.geometry import AFTER_GEOHASH, cell_centre
 from app.domain.privacy import ROUGH_GEOHASH, SMALL_CELL
 from app.repositories.customer import CustomerFilter, area_of, conditions
 from app.repositories.tables import customers
@@ -92,31 +91,42 @@ async def list_told(
 
     With a `point`, their distance from it; with a `radius` in metres, those within it.
     """
-    others = and_(True, *conditions(tenant_id, without_places(wanted)))
-    count = func.count()
-    matching = count.filter(others)
-    centre = centre_on_map(_CELL)
+    ranges = _ranges(wanted)
+    around = _around(tenant_id, wanted)
+    if point is not None and radius is not None:
+        reach = func._ST_Expand(point_on_globe(point), radius + _HALF_DISTRICT_METRES)
+        around.append(customers.c.last_known_geography.op("&&", is_comparison=True)(reach))
+    # All of each district, and a little around. Nothing but the geohash is read where nothing else
+    # is asked for, and that is in the index.
+    found = (
+        select(_CELL.label("cell"), and_(True, *_others(tenant_id, wanted)).label("matches"))
+        .where(
+            customers.c.tenant_id == tenant_id,
+            customers.c.last_known_geohash >= ranges.c.first,
+            customers.c.last_known_geohash < ranges.c.beyond,
+            *around,
+        )
+        .lateral("found")
+    )
+    cell, count = found.c.cell, func.count()
+    matching = count.filter(found.c.matches)
+    centre = centre_on_map(cell)
     distance: ColumnElement[float] = literal_column("0.0", Double)
     inside: ColumnElement[bool] = true()
-    around = _around(tenant_id, wanted)
     if wanted.zone_sk is not None:
         inside = func.ST_Covers(area_of(tenant_id, wanted.zone_sk), centre, type_=Boolean)
     if point is not None:
-        middle = point_on_globe(point)
-        distance = func.ST_Distance(cast(centre, Geography(srid=4326)), middle, type_=Double)
-        if radius is not None:
-            reach = func._ST_Expand(middle, radius + _HALF_DISTRICT_METRES)
-            around.append(customers.c.last_known_geography.op("&&", is_comparison=True)(reach))
+        distance = func.ST_Distance(
+            cast(centre, Geography(srid=4326)), point_on_globe(point), type_=Double
+        )
     # What is asked of a middle is selected, not made a condition: that would be put to each row.
     statement = (
-        select(_CELL, matching, distance, inside)
-        .where(customers.c.tenant_id == tenant_id, customers.c.last_known_geohash.is_not(None))
-        # All of each district, and a little around.
-        .where(*around)
-        .group_by(_CELL)
+        select(cell, matching, distance, inside)
+        .select_from(ranges.join(found, true()))
+        .group_by(cell)
         .having(count >= SMALL_CELL)
         .having(matching >= SMALL_CELL)
-        .order_by(_CELL)
+        .order_by(cell)
     )
     return [
         District(cell, customers_of_it, metres)
@@ -125,28 +135,38 @@ async def list_told(
     ]
 
 
+def _others(tenant_id: int, wanted: CustomerFilter) -> list[ColumnElement[bool]]:
+    return conditions(tenant_id, without_places(wanted))
+
+
+def _ranges(wanted: CustomerFilter) -> TableValuedAlias:
+    """Ranges of geohashes that hold every district whose middle may be where it is wanted."""
+    if wanted.box is not None:
+        bounds = ranges_over(wanted.box)
+    elif wanted.geohash is not None:
+        cell = wanted.geohash[:ROUGH_GEOHASH]
+        bounds = [(cell, cell + AFTER_GEOHASH)]
+    else:
+        bounds = [("", AFTER_GEOHASH)]
+    return (
+        func.unnest(
+            bindparam("firsts", [first for first, _ in bounds], type_=_TEXTS),
+            bindparam("beyonds", [beyond for _, beyond in bounds], type_=_TEXTS),
+        )
+        .table_valued(column("first", Text), column("beyond", Text))
+        .render_derived("ranges")
+    )
+
+
+_TEXTS = ARRAY(Text)
+
+
 def _around(tenant_id: int, wanted: CustomerFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    location = customers.c.last_known_location
-    if wanted.box is not None:
-        envelopes = (
-            func.ST_MakeEnvelope(part.west, part.south, part.east, part.north, 4326)
-            for part in wanted.box.parts()
-        )
-        found.append(
-            or_(
-                *(
-                    location.op("&&", is_comparison=True)(
-                        func.ST_Expand(envelope, _HALF_DISTRICT_DEGREES)
-                    )
-                    for envelope in envelopes
-                )
-            )
-        )
     if wanted.zone_sk is not None:
         area = func.ST_Expand(area_of(tenant_id, wanted.zone_sk), _HALF_DISTRICT_DEGREES)
-        found.append(location.op("&&", is_comparison=True)(area))
-    if wanted.geohash is not None:
+        found.append(customers.c.last_known_location.op("&&", is_comparison=True)(area))
+    if wanted.box is not None and wanted.geohash is not None:
         cell = wanted.geohash[:ROUGH_GEOHASH]
         found.append(
             and_(
@@ -164,59 +184,4 @@ def _in_box(cell: str, wanted: CustomerFilter) -> bool:
     return any(
         part.west <= longitude <= part.east and part.south <= latitude <= part.north
         for part in wanted.box.parts()
-    )
-
-
-EVERYBODY = CustomerFilter()
-
-
-async def count_meeting(
-    connection: AsyncConnection, tenant_id: int, box: Box, wanted: CustomerFilter = EVERYBODY
-) -> dict[str, int]:
-    """How many wanted customers are in each district that may be told of and meets `box`.
-
-    Both everybody there and the wanted ones have to be `SMALL_CELL` at least. Some districts
-    around the box are among them.
-    """
-    told = await _count(connection, _by_district(tenant_id), box)
-    if wanted == EVERYBODY:
-        return told
-    found = await _count(connection, _by_district(tenant_id, wanted), box)
-    return {district: count for district, count in found.items() if district in told}
-
-
-async def _count(connection: AsyncConnection, statement: Select[Any], box: Box) -> dict[str, int]:
-    ranges = ranges_over(box)
-    rows = await connection.execute(
-        statement,
-        {"firsts": [first for first, _ in ranges], "beyonds": [beyond for _, beyond in ranges]},
-    )
-    return {row.district: row.customers for row in rows}
-
-
-_TEXTS = ARRAY(Text)
-
-
-def _by_district(tenant_id: int, wanted: CustomerFilter = EVERYBODY) -> Select[Any]:
-    ranges = (
-        func.unnest(bindparam("firsts", type_=_TEXTS), bindparam("beyonds", type_=_TEXTS))
-        .table_valued(column("first", Text), column("beyond", Text))
-        .render_derived("ranges")
-    )
-    within = (
-        select(func.left(customers.c.last_known_geohash, ROUGH_GEOHASH).label("district"))
-        .where(
-            customers.c.tenant_id == tenant_id,
-            customers.c.last_known_geohash >= ranges.c.first,
-            customers.c.last_known_geohash < ranges.c.beyond,
-            *conditions(tenant_id, wanted),
-        )
-        .lateral("within")
-    )
-    return (
-        select(within.c.district, func.count().label("customers"))
-        .select_from(ranges.join(within, true()))
-        .group_by(within.c.district)
-        .having(func.count() >= SMALL_CELL)
-        .order_by(within.c.district)
     )

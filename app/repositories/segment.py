@@ -193,9 +193,8 @@ async def list_references(connection: AsyncConnection, tenant_id: int) -> list[S
     return [SegmentReference(str(row.id), row.sk, row.normalized, row.is_active) for row in rows]
 
 
-_COHORTS_EXIST = text("SELECT to_regclass('cohort_membership') IS NOT NULL")
 _COHORTS = text("""
-    SELECT id, sk FROM cohorts WHERE tenant_id = :tenant_id AND CAST(id AS text) = ANY(:ids)
+    SELECT id, sk FROM cohorts WHERE tenant_id = :tenant_id AND id = ANY(CAST(:ids AS text[]))
 """)
 
 
@@ -203,10 +202,10 @@ async def find_cohorts(
     connection: AsyncConnection, tenant_id: int, cohort_ids: Collection[str]
 ) -> dict[str, int]:
     """The keys of those of the cohorts that there are, by id."""
-    if not cohort_ids or not await connection.scalar(_COHORTS_EXIST):
+    if not cohort_ids:
         return {}
     parameters = {"tenant_id": tenant_id, "ids": list(cohort_ids)}
-    return {str(row.id): row.sk for row in await connection.execute(_COHORTS, parameters)}
+    return {row.id: row.sk for row in await connection.execute(_COHORTS, parameters)}
 
 
 _CHANGE = text("""

@@ -19,13 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, positional
 from app.domain.criteria import Clock, Criteria
-from app.domain.errors import DomainError, NotFound
+from app.domain.errors import CannotEvaluate, NotFound
 from app.repositories.criteria import Compiler
 from app.repositories.page import limited
-
-
-class CannotEvaluate(DomainError):
-    """PostgreSQL refuses what the criteria ask; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +63,8 @@ _WRITTEN = """
         UPDATE segment_members m SET left_at = clock_timestamp()
         FROM present p
         JOIN evaluated e ON e.customer_sk = p.customer_sk
-        WHERE m.tenant_id = :tenant_id AND m.segment_sk = p.segment_sk
-          AND m.joined_at = p.joined_at AND m.customer_sk = p.customer_sk
+        -- By its place, once the planner knows that the members are many (`learn_sizes`).
+        WHERE m.ctid = p.place AND m.tenant_id = :tenant_id
           AND m.left_at IS NULL AND NOT p.manual AND p.segment_sk <> ALL (e.wanted)
         RETURNING m.segment_sk
     ),
@@ -122,7 +118,7 @@ class ListedEvaluation:
     present AS MATERIALIZED (
         SELECT m.* FROM listed
         CROSS JOIN LATERAL (
-            SELECT segment_sk, customer_sk, joined_at, manual FROM segment_members
+            SELECT ctid AS place, segment_sk, customer_sk, manual FROM segment_members
             WHERE tenant_id = :tenant_id AND customer_sk = listed.customer_sk
               AND left_at IS NULL OFFSET 0
         ) m
@@ -180,6 +176,19 @@ _HAS_SEGMENTS = text("SELECT EXISTS (SELECT FROM segment_versions WHERE tenant_i
 async def has_segments(connection: AsyncConnection, tenant_id: int) -> bool:
     """Whether the tenant ever had a segment."""
     return bool(await connection.scalar(_HAS_SEGMENTS, {"tenant_id": tenant_id}))
+
+
+_TOUCH = text("""
+    INSERT INTO segment_touched (tenant_id, customer_sk)
+    SELECT CAST(:tenant_id AS integer), unnest(CAST(:customer_sks AS bigint[]))
+    WHERE EXISTS (SELECT FROM segment_versions WHERE tenant_id = :tenant_id)
+""")
+
+
+async def touch(connection: AsyncConnection, tenant_id: int, customer_sks: Collection[int]) -> None:
+    """Leave these customers to the job that evaluates them."""
+    parameters = {"tenant_id": tenant_id, "customer_sks": list(customer_sks)}
+    await connection.execute(_TOUCH, parameters)
 
 
 _TOUCH_COLLECTED = text("""

@@ -27,6 +27,7 @@ from app.domain.cover import ranges_over
 from app.domain.errors import NotFound
 from app.domain.geometry import AFTER_GEOHASH, FINEST_PRECISION, Box
 from app.repositories import district
+from app.repositories.customer import CustomerFilter
 from app.repositories.page import limited, page_size
 from app.repositories.tables import delivery_zones, stores
 
@@ -371,12 +372,6 @@ async def count_customers(connection: AsyncConnection, tenant_id: int, zone_sk: 
     return int(found or 0)
 
 
-_WHICH_INSIDE = text(f"""
-    SELECT district FROM unnest(CAST(:districts AS text[])) AS d (district)
-    WHERE ST_Covers({_AREA_OF}, ST_SetSRID(ST_PointFromGeoHash(district), 4326))
-""")
-
-
 async def list_districts(
     connection: AsyncConnection, tenant_id: int, zone_sk: int
 ) -> dict[str, int]:
@@ -384,17 +379,8 @@ async def list_districts(
 
     Those only that may be told of; see `repositories.district`.
     """
-    row = (
-        await connection.execute(_BOX, {"tenant_id": tenant_id, "zone_sk": zone_sk})
-    ).one_or_none()
-    if row is None:
-        return {}
-    box = Box(row.west, row.south, row.east, row.north)
-    told = await district.count_meeting(connection, tenant_id, box)
-    inside = await connection.scalars(
-        _WHICH_INSIDE, {"tenant_id": tenant_id, "zone_sk": zone_sk, "districts": list(told)}
-    )
-    return {each: told[each] for each in inside}
+    told = await district.list_told(connection, tenant_id, CustomerFilter(zone_sk=zone_sk))
+    return {each.geohash: each.customers for each in told}
 
 
 # Not in the order of their places, which would tell where in a district a customer is.

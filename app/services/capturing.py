@@ -34,6 +34,7 @@ from app.services.outcomes import (
     zoned,
 )
 from app.services.records import CaptureRecord
+from app.services.segmentation import refresh_memberships
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,7 @@ async def _write(
             is_last = sk in moved and is_believed(flags) and each.fix == after
             outcomes.append(_outcome(each, "created", flags, moved=is_last))
     stored = await captures.add_many(connection, tenant.id, rows, moved)
+    await refresh_memberships(connection, tenant, moved.keys(), now=datetime.now(UTC))
     return [
         outcome if outcome.id in stored else replace(outcome, status="duplicate", moved=False)
         for outcome in outcomes

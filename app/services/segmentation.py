@@ -33,10 +33,10 @@ from app.domain.criteria import (
     traits,
 )
 from app.domain.criteria_document import criteria_document, parse_criteria
-from app.domain.errors import Conflict, DomainError, InvalidInput, NotFound
+from app.domain.errors import CannotEvaluate, Conflict, DomainError, InvalidInput, NotFound
 from app.domain.lookalike import Likeness, likeness
 from app.domain.tenant import Tenant
-from app.repositories import audience, former, job
+from app.repositories import audience, former, job, statistics
 from app.repositories import customer as customers
 from app.repositories import segment as segments
 from app.repositories import segment_member as members
@@ -45,7 +45,6 @@ from app.repositories.criteria import Compiler
 from app.repositories.segment import Segment
 from app.repositories.segment_member import (
     Asked,
-    CannotEvaluate,
     ListedEvaluation,
     Membership,
 )
@@ -390,6 +389,17 @@ async def refresh_memberships(
         await refresh_watched(connection, tenant, customer_sks, version, now=now)
 
 
+async def leave_to_job(
+    connection: Connection, tenant: Tenant, customer_sks: Collection[int]
+) -> None:
+    """Let the job tell the memberships of customers whose events have changed.
+
+    In the transaction of the change; their rows need no lock.
+    """
+    if customer_sks:
+        await members.touch(connection, tenant.id, customer_sks)
+
+
 async def refresh_watched(
     connection: Connection,
     tenant: Tenant,
@@ -587,6 +597,8 @@ async def evaluate_requested(database: Database, tenant: Tenant) -> None:
         if not begun:
             return
         await _evaluate_unless_cancelled(database, tenant, begun)
+        async with database.transaction() as connection:
+            await statistics.learn_sizes(connection)
         await evaluate_touched(database, tenant)
 
 

@@ -128,6 +128,26 @@ GRANT EXECUTE ON FUNCTION watch_segments(integer, bigint[]) TO bps_app;
 GRANT EXECUTE ON FUNCTION compact_segment_sizes(integer) TO bps_app;
 """
 
+# As 0003 made it, with the members, of which an evaluation may write millions at once.
+SIZES = """
+CREATE OR REPLACE FUNCTION learn_sizes() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    grown text;
+BEGIN
+    FOR grown IN
+        SELECT relname FROM pg_class
+        WHERE oid IN ('customers'::regclass, 'orders'::regclass, 'order_items'::regclass,
+                      'customer_terms'::regclass, 'customer_analytics'::regclass,
+                      'contacts'::regclass, 'feedback'::regclass, 'addresses'::regclass{more})
+          AND reltuples < 5000 AND pg_relation_size(oid) > 262144
+        ORDER BY relname
+    LOOP
+        EXECUTE format('ANALYZE %I', grown);
+    END LOOP;
+END $$;
+"""
+
 _TABLES = ("segments", "segment_members", "segment_sizes", "segment_touched", "segment_versions")
 _POLICY = """
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
@@ -142,11 +162,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO bps_app;
 def upgrade() -> None:
     for script in (SEGMENTS, MEMBERS, COUNTED, WATCH):
         _run(script)
+    _run(SIZES.replace("{more}", ", 'segment_members'::regclass"))
     for table in _TABLES:
         _run(_POLICY.format(table=table))
 
 
 def downgrade() -> None:
+    _run(SIZES.replace("{more}", ""))
     _run("DROP FUNCTION watch_segments(integer, bigint[]), compact_segment_sizes(integer)")
     _run(f"DROP TABLE {', '.join(_TABLES)}")
     _run("DROP FUNCTION count_deleted_members()")

@@ -351,7 +351,7 @@ async def furnish(database: Database, tenant: Tenant) -> None:
             insert(delivery_zones).values(
                 tenant_id=tenant.id,
                 id="zon-mark",
-                name="Zona Widjajakusuma",
+                name="Zona Utara",
                 area="SRID=4326;MULTIPOLYGON(((106.8 -6.3,106.9 -6.3,106.9 -6.2,106.8 -6.2,"
                 "106.8 -6.3)))",
             )
@@ -375,8 +375,8 @@ async def _furnish_segment(database: Database, tenant: Tenant, customer_sk: int)
                 id=SEGMENT_ID,
                 name="Segment 0b8f2c52",
                 segment_type="custom",
-                criteria={"tag": "tag-0b8f2c52"},
-                normalized={"tag": "tag-0b8f2c52"},
+                criteria={"tag": "loyal"},
+                normalized={"tag": "loyal"},
             )
             .returning(segments.c.sk)
         )

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.database import Database
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
-from app.services import scoring, totals
+from app.services import scoring, segmentation, totals
 from tests.factories import make_customer, make_order
 
 URL = "/api/segmentation/cohorts"
@@ -236,3 +236,53 @@ async def test_the_view_holds_the_members_of_every_kind(
             ("days", "budi"),
             ("liked", "dewi"),
         ]
+
+
+async def test_cohorts_are_criteria_of_segments_and_made_by_criteria(
+    business: Tenant, client: httpx.AsyncClient, database: Database
+) -> None:
+    days = {
+        "id": "december",
+        "cohortName": "December",
+        "cohortType": "acquisition",
+        "acquisitionStartDate": "2025-12-01",
+        "acquisitionEndDate": "2025-12-31",
+    }
+    assert (await client.post(URL, json=days)).status_code == 201
+    liked = {
+        "id": "big",
+        "cohortName": "Big",
+        "cohortType": "value",
+        "criteria": {"any": [{"field": "revenue", "gte": "20.00"}, {"cohort": "december"}]},
+    }
+    made = await client.post(URL, json=liked)
+    assert made.status_code == 201, made.text
+    assert made.json()["memberCount"] == 2
+    members = (await client.get(f"{URL}/big/members")).json()["items"]
+    assert [each["customerId"] for each in members] == ["ana", "budi"]
+
+    segment = {
+        "name": "Others",
+        "segmentType": "cohort",
+        "criteria": {"all": [{"not": {"cohort": "december"}}, {"not": {"cohort": "big"}}]},
+    }
+    created = await client.post("/api/segmentation/segments", json=segment)
+    assert created.status_code == 201, created.text
+    await segmentation.evaluate_requested(database, business)
+    path = f"/api/segmentation/segments/{created.json()['id']}/members"
+    found = (await client.get(path)).json()
+    assert {each["customerId"] for each in found["items"]} == {"citra", "dewi"}
+    # Whoever first buys in its days belongs to the cohort at once, and the segment follows.
+    order = {
+        "id": "dewi-2",
+        "customerId": "dewi",
+        "orderedAt": "2025-12-30T03:30:00Z",
+        "totalAmount": "3.00",
+    }
+    assert (await client.post("/api/orders", json=order)).status_code == 201
+    found = (await client.get(path)).json()
+    assert {each["customerId"] for each in found["items"]} == {"citra"}
+    unknown = segment | {"criteria": {"cohort": "none"}}
+    refused = await client.post("/api/segmentation/segments", json=unknown)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/criteria/cohort"

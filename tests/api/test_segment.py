@@ -167,6 +167,32 @@ async def test_windows_are_left_to_the_job(
     assert await segmentation.evaluate_touched(database, tenant) == 0
 
 
+async def test_captures_and_events_change_memberships(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await _customer(client, "a")
+    near = await _create(client, {"place": {"geohash": "qqg"}})
+    viewers = await _create(client, {"events": {"type": "page_view", "within": "P1D"}})
+    await segmentation.evaluate_requested(database, tenant)
+    now = datetime.now(UTC).isoformat()
+    capture = {"customerId": "a", "latitude": -6.2, "longitude": 106.8}
+    answer = await client.post("/api/geo/capture", json=capture)
+    assert answer.status_code == 201, answer.text
+    assert await _members(client, near) == {"a"}
+    event = {"customerId": "a", "eventType": "page_view", "occurredAt": now}
+    answer = await client.post("/api/segmentation/events", json=event)
+    assert answer.status_code == 201, answer.text
+    assert await segmentation.evaluate_touched(database, tenant) == 1
+    assert await _members(client, viewers) == {"a"}
+    for criteria, count in (
+        ({"field": "pageViews", "gte": 1, "lt": 2}, 1),
+        ({"field": "lastEventAt", "within": "P1D"}, 1),
+        ({"field": "purchaseEventValue", "gt": 0}, 0),
+    ):
+        found = await client.post(f"{SEGMENTS}/preview", json={"criteria": criteria})
+        assert found.json()["count"] == count, criteria
+
+
 async def test_every_kind_of_clause_reaches_its_customers(
     client: httpx.AsyncClient, database: Database, tenant: Tenant
 ) -> None:

@@ -460,7 +460,7 @@ async def test_tiles_are_looked_up_in_indexes(fresh_database: Database, many: Te
         await tile_repository.count_wanted(
             connection, many.id, city, CustomerFilter(customer_type="retail")
         )
-        await district.count_meeting(connection, many.id, city.box())
+        await district.list_told(connection, many.id, CustomerFilter(box=city.box()))
         event.remove(fresh_database.engine.sync_engine, "before_cursor_execute", keep)
         plans = []
         for statement, parameters in statements:

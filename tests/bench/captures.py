@@ -22,6 +22,25 @@ _BACKLOG = 1_000
 _STOPS = 50
 _BACKLOGS = 20
 
+#: What is there already, so that indexes have the size they will have.
+_CAPTURES_A_CUSTOMER = 5
+_HISTORY = """
+WITH made AS (
+    INSERT INTO location_history (tenant_id, id, customer_sk, captured_at, location, source,
+                                  captured_by, device_id)
+    SELECT tenant_id, 'history-' || sk || '-' || number, sk,
+           now() - make_interval(days => 2 + (sk % 28)::integer, mins => number),
+           ST_SetSRID(
+               ST_MakePoint(106.5 + (sk % 6007) * 0.0001, -6.5 + (sk % 5003) * 0.0001), 4326
+           ),
+           'gps', 'driver-' || sk % 500, 'device-' || sk % 500
+    FROM customers, generate_series(1, $1::integer) AS number
+    RETURNING tenant_id, id
+)
+INSERT INTO received_ids (tenant_id, kind, digest)
+SELECT tenant_id, 'capture', md5(id)::uuid FROM made
+"""
+
 _COPIED = (
     "tenant_id",
     "id",
@@ -41,9 +60,12 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
     """Captures a second over validated bodies a second, and a backlog's rate over COPY's."""
     async with business(cluster_url, "captures", sizes.many_customers) as of:
         await of.owner.execute(
-            "SELECT ensure_partition('location_history', (now() - interval '1 day')::date),"
+            "SELECT ensure_partition('location_history', (now() - interval '31 days')::date),"
+            " ensure_partition('location_history', (now() - interval '1 day')::date),"
             " ensure_partition('location_history', now()::date)"
         )
+        taken = await seconds_of(of.owner.execute(_HISTORY, _CAPTURES_A_CUSTOMER))
+        say(f"  {_CAPTURES_A_CUSTOMER * sizes.many_customers:,} captures in {taken:.0f} s")
         await of.settle()
         ids = await customer_ids(of)
         return [await _singles(of, sizes, ids), await _backlogs(of, sizes, ids)]

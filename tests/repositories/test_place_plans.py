@@ -82,7 +82,7 @@ _READS: dict[str, tuple[Work, str]] = {
     ),
     "districts of a box": (
         lambda c, t: district.list_told(c, t, BOX),
-        "customers_location_idx",
+        "Index Only Scan using customers_geohash_idx",
     ),
     "districts of a prefix": (
         lambda c, t: district.list_told(c, t, PREFIX),
