@@ -175,6 +175,8 @@ async def _fill_demo_tenant(database: Database, tenant: Tenant) -> None:
     await demo_data.load_demo(database, tenant.id, options)
     log.info("scoring the demo customers")
     await scoring.run_scores(database, tenant, mode=RunMode.FULL, as_of=now, requested_by="demo")
+    async with database.tenant_transaction(tenant.id) as connection:
+        await demo_data.plan_demo(connection, tenant)
 
 
 def _recall(file: Path) -> str | None:

@@ -24,7 +24,7 @@ async def create_cohort(
     cohort_type: CohortType,
     acquisition: tuple[date, date] | None,
     criteria: dict[str, Any] | None,
-    actor: str,
+    actor: str | None,
 ) -> str:
     """Make a cohort and return its id; one with criteria gets its members at once.
 

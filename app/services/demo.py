@@ -5,8 +5,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import UTC
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from app.database import Database
+from app.database import Connection, Database
+from app.domain.cohort import CohortType
 from app.domain.demo import geography
 from app.domain.demo.business import Chunk, generate
 from app.domain.demo.columns import Column, Columns
@@ -22,9 +24,13 @@ from app.domain.demo.options import DemoOptions
 from app.domain.demo.sales import MINOR_UNITS
 from app.domain.event import totals_by_customer
 from app.domain.search import terms
+from app.domain.tenant import Tenant
 from app.repositories import event, tables
 from app.repositories.bulk import BulkWriter, points
 from app.repositories.event import NewEvent
+from app.services import cohorting, segmentation, zoning
+from app.services.segment_records import SegmentRecord
+from app.services.zoning import ServiceAreasRecord
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +94,64 @@ async def load_demo(database: Database, tenant_id: int, options: DemoOptions) ->
         for _ in range(WRITERS):
             group.create_task(write_on())
     return loaded
+
+
+#: What planners and marketing of such a business begin with.
+_SEGMENTS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "Good customers who stay away",
+        "description": "Bought often, and not for a month: worth a call.",
+        "segmentType": "behavioral",
+        "criteria": {"daysInactive": 30, "minPreviousPurchases": 5},
+    },
+    {
+        "name": "Left a cart",
+        "description": "Put something in the cart in the last fortnight and bought nothing since.",
+        "segmentType": "behavioral",
+        "criteria": {
+            "all": [
+                {"events": {"type": "add_to_cart", "count": {"gte": 1}, "within": "P14D"}},
+                {"not": {"orders": {"count": {"gte": 1}, "within": "P14D"}}},
+            ]
+        },
+    },
+    {
+        "name": "Around Grand Indonesia",
+        "description": "Last seen within three kilometres of the store.",
+        "segmentType": "demographic",
+        "criteria": {
+            "place": {"within": {"latitude": -6.1952, "longitude": 106.8203, "metres": 3000}}
+        },
+    },
+    {
+        "name": "The most valuable",
+        "segmentType": "value-based",
+        "criteria": {"field": "clvPercentile", "gte": 90},
+    },
+)
+
+
+async def plan_demo(connection: Connection, tenant: Tenant) -> None:
+    """Give the business of `load_demo` the service areas of its stores, segments and a cohort."""
+    await zoning.propose_service_areas(
+        connection, tenant, ServiceAreasRecord.model_validate({"save": True})
+    )
+    for segment in _SEGMENTS:
+        await segmentation.create_segment(
+            connection, tenant, SegmentRecord.model_validate(segment), actor=None
+        )
+    today = tenant.local_day(datetime.now(UTC))
+    await cohorting.create_cohort(
+        connection,
+        tenant,
+        cohort_id=f"customers-of-{today.year}",
+        name=f"Customers of {today.year}",
+        description="Bought for the first time this year.",
+        cohort_type=CohortType.ACQUISITION,
+        acquisition=(date(today.year, 1, 1), date(today.year, 12, 31)),
+        criteria=None,
+        actor=None,
+    )
 
 
 def write_orders_csv(path: Path, options: DemoOptions) -> int:
