@@ -129,7 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
-        capture,  # these two first, because they come by the thousand, and routes are tried in order
+        capture,  # these two first: they come by the thousand, and routes are tried in order
         event,
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,

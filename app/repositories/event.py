@@ -85,8 +85,28 @@ UNION ALL
 SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
 """
 
-# A duplicate never comes this far, so what is added is added once.
-_INSERT = """
+#: What follows an INSERT INTO behavior_summaries AS s: it adds to what is there.
+ADD_TO_SUMMARY = """
+ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
+    events = s.events + excluded.events,
+    page_views = s.page_views + excluded.page_views,
+    product_views = s.product_views + excluded.product_views,
+    cart_additions = s.cart_additions + excluded.cart_additions,
+    purchases = s.purchases + excluded.purchases,
+    spent = s.spent + excluded.spent,
+    first_event_at = least(s.first_event_at, excluded.first_event_at),
+    last_event_at = greatest(s.last_event_at, excluded.last_event_at),
+    first_purchase_at = least(s.first_purchase_at, excluded.first_purchase_at),
+    last_purchase_at = greatest(s.last_purchase_at, excluded.last_purchase_at),
+    categories = add_counts(s.categories, excluded.categories),
+    devices = add_counts(s.devices, excluded.devices),
+    sources = add_counts(s.sources, excluded.sources),
+    updated_at = now()
+"""
+
+# A duplicate never comes this far, so what is added is added once. The segments that ask of events
+# are left to a job, so that an event waits for none of them.
+_INSERT = f"""
 WITH written AS (
     INSERT INTO behavior_events (
         tenant_id, customer_sk, id, occurred_at, event_type, event_category, product_id,
@@ -107,40 +127,23 @@ WITH written AS (
         product_category, event_value, properties, page_url, referrer_url, ip_network, user_agent,
         device_type, browser, os, latitude, longitude, country, city, session_id
     )
+), counted AS (
+    INSERT INTO behavior_summaries AS s (
+        tenant_id, customer_sk, events, page_views, product_views, cart_additions, purchases, spent,
+        first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
+        sources
+    )
+    SELECT $1, added.*
+    FROM unnest(
+        $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
+        $30::bigint[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
+        $34::timestamptz[], $35::jsonb[], $36::jsonb[], $37::jsonb[]
+    ) AS added (customer_sk)
+    ORDER BY added.customer_sk
+    {ADD_TO_SUMMARY}
 )
-INSERT INTO behavior_summaries AS s (
-    tenant_id, customer_sk, events, page_views, product_views, cart_additions, purchases, spent,
-    first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
-    sources
-)
-SELECT $1, added.*
-FROM unnest(
-    $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-    $30::bigint[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
-    $34::timestamptz[], $35::jsonb[], $36::jsonb[], $37::jsonb[]
-) AS added (customer_sk)
-ORDER BY added.customer_sk
+SELECT touch_segments($1, $24)
 """
-
-#: What follows an INSERT INTO behavior_summaries AS s: it adds to what is there.
-ADD_TO_SUMMARY = """
-ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
-    events = s.events + excluded.events,
-    page_views = s.page_views + excluded.page_views,
-    product_views = s.product_views + excluded.product_views,
-    cart_additions = s.cart_additions + excluded.cart_additions,
-    purchases = s.purchases + excluded.purchases,
-    spent = s.spent + excluded.spent,
-    first_event_at = least(s.first_event_at, excluded.first_event_at),
-    last_event_at = greatest(s.last_event_at, excluded.last_event_at),
-    first_purchase_at = least(s.first_purchase_at, excluded.first_purchase_at),
-    last_purchase_at = greatest(s.last_purchase_at, excluded.last_purchase_at),
-    categories = add_counts(s.categories, excluded.categories),
-    devices = add_counts(s.devices, excluded.devices),
-    sources = add_counts(s.sources, excluded.sources),
-    updated_at = now()
-"""
-_INSERT += ADD_TO_SUMMARY
 
 
 async def receive(

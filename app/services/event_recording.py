@@ -36,7 +36,6 @@ from app.services.outcomes import (
     zoned,
 )
 from app.services.records import EventRecord
-from app.services.segmentation import leave_to_job
 from app.services.user_agent import Client, read_user_agent
 
 #: Longer properties are a document, not an event.
@@ -80,7 +79,6 @@ async def record_events(
         except Rejected as rejected:
             outcomes[index] = ItemOutcome(index, record.id, "rejected", rejected.error)
     touched = await _write(connection, tenant, incoming, outcomes)
-    await leave_to_job(connection, tenant, touched)
     return Recorded([outcomes[index] for index in range(len(records))], touched)
 
 
