@@ -143,17 +143,22 @@ _FILLED = (
 )
 #: Attributes that mean something together only: filled where the target lacks the first.
 _FILLED_TOGETHER = (
-    (
-        "last_known_latitude",
-        "last_known_longitude",
-        "last_location_accuracy",
-        "last_location_source",
-        "last_location_captured_at",
-        "last_location_captured_by",
-    ),
     ("age_estimate", "age_range_min", "age_range_max"),
     ("gender", "gender_confidence"),
 )
+#: The later place is the last known one; one whose time nobody knows gives way to any.
+_PLACE = (
+    "last_known_latitude",
+    "last_known_longitude",
+    "last_location_accuracy",
+    "last_location_source",
+    "last_location_captured_at",
+    "last_location_captured_by",
+)
+_MOVED_ON = """gone.last_known_latitude IS NOT NULL AND (
+        t.last_known_latitude IS NULL
+        OR coalesce(gone.last_location_captured_at, '-infinity')
+           > coalesce(t.last_location_captured_at, '-infinity'))"""
 _UNITED = ("community_tags", "social_connections")
 
 
@@ -164,6 +169,9 @@ def _absorb_statement() -> str:
             f"{name} = CASE WHEN t.{first} IS NULL THEN gone.{name} ELSE t.{name} END"
             for name in (first, *others)
         ]
+    changes += [
+        f"{name} = CASE WHEN {_MOVED_ON} THEN gone.{name} ELSE t.{name} END" for name in _PLACE
+    ]
     changes += [
         f"{name} = t.{name} || ARRAY (SELECT each FROM unnest(gone.{name}) AS each"
         f" WHERE each <> ALL (t.{name}))"

@@ -1,6 +1,7 @@
 """Joining two customers who are one: history moves, nothing counts twice, the old id leads on."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,37 @@ async def test_merges_into_each_other_and_orders_meanwhile_end_in_one_customer(
             )
         )
         assert [tuple(row) for row in rows] == [(8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("of_target", "of_duplicate", "kept"),
+    [
+        ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", "duplicate"),
+        ("2026-03-02T00:00:00Z", "2026-03-01T00:00:00Z", "target"),
+        (None, "2026-03-01T00:00:00Z", "duplicate"),
+        ("2026-03-01T00:00:00Z", None, "target"),
+        (None, None, "target"),
+    ],
+)
+async def test_the_later_of_two_places_is_the_last_known_one(
+    client: httpx.AsyncClient,
+    database: Database,
+    tenant: Tenant,
+    of_target: str | None,
+    of_duplicate: str | None,
+    kept: str,
+) -> None:
+    latitudes = {"target": -6.1, "duplicate": -6.2}
+    for customer, captured_at in (("target", of_target), ("duplicate", of_duplicate)):
+        await make_customer(
+            database,
+            tenant,
+            customer,
+            last_known_latitude=latitudes[customer],
+            last_known_longitude=106.8,
+            last_location_captured_at=captured_at and datetime.fromisoformat(captured_at),
+        )
+    merged = await client.post("/api/customers/target/merge", json={"duplicateId": "duplicate"})
+    assert merged.status_code == 200, merged.text
+    found = (await client.get("/api/customers/target")).json()
+    assert found["lastKnownLatitude"] == latitudes[kept]
