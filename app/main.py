@@ -129,7 +129,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     for part in (
-        capture,  # first of all, because they come by the thousand, and routes are tried in order
+        capture,  # these two first: they come by the thousand, and routes are tried in order
+        event,
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
         customer,
@@ -169,7 +170,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store_distance,
         zone,
         tile,
-        event,
         behavior,
         health,
     ):

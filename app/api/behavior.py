@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Query
 
+from app import database as db
 from app.api.audit import note_subject
 from app.api.dependencies import Caller, Connection, PathId, UserId, check_user_id, requires
 from app.api.disclosure import Disclosed
@@ -13,11 +14,13 @@ from app.api.period import From, To, as_of_day, period_of
 from app.api.route import router as routes
 from app.api.schemas.behavior import BehaviorView, FunnelView, RetentionView, SessionsView
 from app.domain.access import Scope
+from app.domain.errors import NotFound
 from app.domain.event import PURCHASE, Bucket, CohortBasis
 from app.domain.period import DEFAULT_DAYS
 from app.domain.tenant import Tenant
 from app.repositories import behavior
 from app.repositories import customer as customers
+from app.repositories import segment as segments
 
 router = routes("behavior", "/api/segmentation")
 
@@ -33,7 +36,11 @@ _MAX_BUCKETS = 92
 
 Segment = Annotated[
     str | None,
-    Query(max_length=255, description="Only customers who are in this RFM segment now."),
+    Query(
+        max_length=255,
+        description="Only customers who are in this segment now: an RFM segment by its code, or a "
+        "segment by its id.",
+    ),
 ]
 
 
@@ -101,7 +108,7 @@ async def get_funnel(
     check_user_id(caller, user_id)
     tenant = caller.tenant
     names = _steps(steps)
-    _check_segment(tenant, segment)
+    segment_key = await _segment_key(connection, tenant, segment)
     period = period_of(from_, to, until=as_of_day(tenant), longest=_LONGEST_DAYS, days=DEFAULT_DAYS)
     found = await behavior.list_funnel_steps(
         connection,
@@ -110,7 +117,7 @@ async def get_funnel(
         within=within,
         since=tenant.end_of(period.first - timedelta(days=1)),
         until=tenant.end_of(period.last),
-        segment=segment,
+        segment=segment_key,
     )
     return FunnelView.of(
         names, found, first=period.first, last=period.last, within=within, segment=segment
@@ -145,7 +152,7 @@ async def get_retention(
     """
     check_user_id(caller, user_id)
     tenant = caller.tenant
-    _check_segment(tenant, segment)
+    segment_key = await _segment_key(connection, tenant, segment)
     if event is not None:
         event = event.strip().lower()
     elif by is CohortBasis.FIRST_PURCHASE:
@@ -163,7 +170,7 @@ async def get_retention(
         timezone=tenant.timezone,
         since=since,
         until=until,
-        segment=segment,
+        segment=segment_key,
     )
     cells = await behavior.list_retention(
         connection,
@@ -174,7 +181,7 @@ async def get_retention(
         since=since,
         until=until,
         event_type=event,
-        segment=segment,
+        segment=segment_key,
     )
     return RetentionView.of(
         sizes,
@@ -203,9 +210,17 @@ def _steps(given: str) -> list[str]:
     return names
 
 
-def _check_segment(tenant: Tenant, segment: str | None) -> None:
-    if segment is None:
-        return
+async def _segment_key(
+    connection: db.Connection, tenant: Tenant, segment: str | None
+) -> behavior.SegmentKey | None:
+    """How the repository knows a segment; an RFM code is taken for one. Raises
+    RequestValidationError.
+    """
     codes = [each.code for each in tenant.profile.segments]
-    if segment not in codes:
-        raise bad_parameter("query", "segment", f"must be one of {', '.join(codes)}")
+    if segment is None or segment in codes:
+        return segment
+    try:
+        return (await segments.get(connection, tenant.id, segment)).sk
+    except NotFound:
+        reason = f"must be one of {', '.join(codes)}, or the id of a segment"
+        raise bad_parameter("query", "segment", reason) from None

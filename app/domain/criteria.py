@@ -15,7 +15,7 @@ from decimal import Decimal
 from operator import ge, gt, le, lt
 from zoneinfo import ZoneInfo
 
-from app.domain.criteria_fields import Field, Operator
+from app.domain.criteria_fields import Field, Operator, Source
 from app.domain.duration import Duration
 from app.domain.tenant import Tenant
 
@@ -312,11 +312,13 @@ def _ordinal(value: Reading) -> float:
 class Traits:
     """How criteria have to be kept up.
 
-    `of_row`: all they ask of is in the customer's rows, so that one look tells. `drifts`: they may
-    hold of others tomorrow though nothing was written. `segments` are those that they refer to.
+    `of_row`: all they ask of is in the customer's rows, so that one look tells. `of_events`: they
+    ask of events. `drifts`: they may hold of others tomorrow though nothing was written.
+    `segments` are those that they refer to.
     """
 
     of_row: bool
+    of_events: bool
     drifts: bool
     segments: frozenset[str]
 
@@ -326,9 +328,18 @@ def traits(criteria: Criteria) -> Traits:
     found = [leaf for _, leaf in leaves(criteria)]
     return Traits(
         of_row=not any(isinstance(leaf, OrdersClause | EventsClause) for leaf in found),
+        of_events=any(map(_is_of_events, found)),
         drifts=any(map(_drifts, found)),
         segments=frozenset(leaf.segment for leaf in found if isinstance(leaf, SegmentClause)),
     )
+
+
+def _is_of_events(leaf: Leaf) -> bool:
+    match leaf:
+        case FieldClause(field, _):
+            return field.source is Source.BEHAVIOR
+        case _:
+            return isinstance(leaf, EventsClause)
 
 
 def _drifts(leaf: Leaf) -> bool:

@@ -116,17 +116,28 @@ async def list_session_days(
 
 # --- whose events -----------------------------------------------------------------------------
 
-_IN_SEGMENT = """
+_IN_RFM_SEGMENT = """
           AND EXISTS (
               SELECT FROM customer_analytics a
               WHERE a.tenant_id = :tenant_id AND a.customer_sk = e.customer_sk
                 AND a.rfm_segment = :segment
           )"""
+_IS_MEMBER = """
+          AND EXISTS (
+              SELECT FROM segment_members m
+              WHERE m.tenant_id = :tenant_id AND m.segment_sk = :segment
+                AND m.customer_sk = e.customer_sk AND m.left_at IS NULL
+          )"""
+
+#: An RFM segment by its code, or a segment with members by its key.
+SegmentKey = str | int
 
 
-def _segment(code: str | None) -> tuple[str, dict[str, str]]:
+def _segment(segment: SegmentKey | None) -> tuple[str, dict[str, object]]:
     """The condition on the customer of `e`, and its parameter."""
-    return ("", {}) if code is None else (_IN_SEGMENT, {"segment": code})
+    if segment is None:
+        return "", {}
+    return _IS_MEMBER if isinstance(segment, int) else _IN_RFM_SEGMENT, {"segment": segment}
 
 
 # --- funnel -----------------------------------------------------------------------------------
@@ -216,7 +227,7 @@ async def list_funnel_steps(
     within: timedelta,
     since: datetime,
     until: datetime,
-    segment: str | None = None,
+    segment: SegmentKey | None = None,
 ) -> list[FunnelStep]:
     """For each step, who came so far through those before it, in their order.
 
@@ -308,7 +319,7 @@ async def list_cohort_sizes(
     timezone: str,
     since: datetime,
     until: datetime,
-    segment: str | None = None,
+    segment: SegmentKey | None = None,
 ) -> dict[date, int]:
     """How many customers were first seen in each bucket of [since, until), by its first day."""
     condition, parameters = _segment(segment)
@@ -336,7 +347,7 @@ async def list_retention(
     since: datetime,
     until: datetime,
     event_type: str | None = None,
-    segment: str | None = None,
+    segment: SegmentKey | None = None,
 ) -> list[RetentionCell]:
     """In which buckets the customers first seen in [since, until) were seen again, till `until`.
 

@@ -168,27 +168,43 @@ WITH moved AS (
         $23::text[], $24::text[]
     ) AS m (sk, latitude, longitude, accuracy, at, source, captured_by)
     WHERE c.tenant_id = $1 AND c.sk = m.sk
+), stored AS (
+    INSERT INTO location_history (
+        tenant_id, id, customer_sk, captured_at, location, accuracy, altitude, speed, heading,
+        source, captured_by, device_id, visit_type, visit_notes, photo_url, flags
+    )
+    SELECT $1, id, customer_sk, captured_at,
+           ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), accuracy, altitude, speed, heading,
+           source, captured_by, device_id, visit_type, visit_notes, photo_url,
+           string_to_array(flags, ',')
+    FROM unnest(
+        $2::text[], $3::bigint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::float8[],
+        $8::float8[], $9::float8[], $10::float8[], $11::text[], $12::text[], $13::text[],
+        $14::text[], $15::text[], $16::text[], $17::text[]
+    ) AS incoming (
+        id, customer_sk, captured_at, latitude, longitude, accuracy, altitude, speed, heading,
+        source, captured_by, device_id, visit_type, visit_notes, photo_url, flags
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING id
 )
-INSERT INTO location_history (
-    tenant_id, id, customer_sk, captured_at, location, accuracy, altitude, speed, heading, source,
-    captured_by, device_id, visit_type, visit_notes, photo_url, flags
-)
-SELECT $1, id, customer_sk, captured_at,
-       ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), accuracy, altitude, speed, heading,
-       source, captured_by, device_id, visit_type, visit_notes, photo_url,
-       string_to_array(flags, ',')
-FROM unnest(
-    $2::text[], $3::bigint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::float8[],
-    $8::float8[], $9::float8[], $10::float8[], $11::text[], $12::text[], $13::text[], $14::text[],
-    $15::text[], $16::text[], $17::text[]
-) AS incoming (
-    id, customer_sk, captured_at, latitude, longitude, accuracy, altitude, speed, heading, source,
-    captured_by, device_id, visit_type, visit_notes, photo_url, flags
-)
-ON CONFLICT DO NOTHING
-RETURNING id
+SELECT id, NULL::uuid AS segments_version FROM stored
+UNION ALL
+SELECT NULL, watch_segments($1, $18) WHERE cardinality($18) > 0
 """
 _NO_MOVES: tuple[tuple[Any, ...], ...] = ((),) * 7
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The ids of captures that were stored: not of one that was there with this very id and time.
+
+    `segments_version` is that of the segments to tell the customers who moved of, if there are any
+    (`segment_member.watch`).
+    """
+
+    ids: frozenset[str]
+    segments_version: UUID | None
 
 
 async def add_many(
@@ -196,11 +212,8 @@ async def add_many(
     tenant_id: int,
     captures: Sequence[NewCapture],
     moved: Mapping[int, Fix],
-) -> frozenset[str]:
-    """Store captures, and the last known places of customers by their keys, in one statement.
-
-    The ids of those stored: not of one that was there with this very id and time.
-    """
+) -> Stored:
+    """Store captures, and the last known places of customers by their keys, in one statement."""
     places = [
         (sk, *known.place, known.accuracy, known.at, known.source, known.captured_by)
         for sk, known in moved.items()
@@ -212,7 +225,14 @@ async def add_many(
         *map(list, zip(*captures, strict=True)),
         *map(list, zip(*places, strict=True) if places else _NO_MOVES),
     )
-    return frozenset(row[0] for row in rows)
+    ids: set[str] = set()
+    version: UUID | None = None
+    for identity, segments_version in rows:
+        if identity is None:
+            version = segments_version
+        else:
+            ids.add(identity)
+    return Stored(frozenset(ids), version)
 
 
 # The one nearest as stated and the one nearest when turned round, because a sphere has no outline
@@ -268,7 +288,7 @@ async def list_references(
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class First:
     """What a client is told of a capture that was there already."""
 
     captured_at: datetime
@@ -296,13 +316,13 @@ CROSS JOIN LATERAL (
 
 async def find_many(
     connection: AsyncConnection, tenant_id: int, ids: Mapping[str, str]
-) -> dict[str, Stored]:
+) -> dict[str, First]:
     """Captures by their ids, each of the customer whose id `ids` has."""
     if not ids:
         return {}
     rows = await fetch_rows(connection, _FIND_MANY, tenant_id, list(ids), list(ids.values()))
     return {
-        identity: Stored(captured_at, Place(latitude, longitude), flags)
+        identity: First(captured_at, Place(latitude, longitude), flags)
         for identity, captured_at, latitude, longitude, flags in rows
     }
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import fetch_rows
 from app.domain.event import Totals
 
 
@@ -84,37 +85,6 @@ UNION ALL
 SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
 """
 
-# A duplicate never comes this far, so what is added is added once.
-_INSERT = """
-WITH written AS (
-    INSERT INTO behavior_events (
-        tenant_id, customer_sk, id, occurred_at, event_type, event_category, product_id,
-        product_name, product_category, event_value, properties, page_url, referrer_url,
-        ip_network, user_agent, device_type, browser, os, latitude, longitude, country, city,
-        session_id
-    )
-    SELECT $1, *
-    FROM unnest(
-        $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[],
-        $14::cidr[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
-        $20::double precision[], $21::text[], $22::text[], $23::text[]
-    )
-)
-INSERT INTO behavior_summaries AS s (
-    tenant_id, customer_sk, events, page_views, product_views, cart_additions, purchases, spent,
-    first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
-    sources
-)
-SELECT $1, added.*
-FROM unnest(
-    $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-    $30::bigint[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
-    $34::timestamptz[], $35::jsonb[], $36::jsonb[], $37::jsonb[]
-) AS added (customer_sk)
-ORDER BY added.customer_sk
-"""
-
 #: What follows an INSERT INTO behavior_summaries AS s: it adds to what is there.
 ADD_TO_SUMMARY = """
 ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
@@ -133,7 +103,47 @@ ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
     sources = add_counts(s.sources, excluded.sources),
     updated_at = now()
 """
-_INSERT += ADD_TO_SUMMARY
+
+# A duplicate never comes this far, so what is added is added once. The segments that ask of events
+# are left to a job, so that an event waits for none of them.
+_INSERT = f"""
+WITH written AS (
+    INSERT INTO behavior_events (
+        tenant_id, customer_sk, id, occurred_at, event_type, event_category, product_id,
+        product_name, product_category, event_value, properties, page_url, referrer_url,
+        ip_network, user_agent, device_type, browser, os, latitude, longitude, country, city,
+        session_id
+    )
+    SELECT $1, customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
+           product_category, event_value, properties, page_url, referrer_url, ip_network::cidr,
+           user_agent, device_type, browser, os, latitude, longitude, country, city, session_id
+    FROM unnest(
+        $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[],
+        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
+        $20::double precision[], $21::text[], $22::text[], $23::text[]
+    ) AS incoming (
+        customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
+        product_category, event_value, properties, page_url, referrer_url, ip_network, user_agent,
+        device_type, browser, os, latitude, longitude, country, city, session_id
+    )
+), counted AS (
+    INSERT INTO behavior_summaries AS s (
+        tenant_id, customer_sk, events, page_views, product_views, cart_additions, purchases, spent,
+        first_event_at, last_event_at, first_purchase_at, last_purchase_at, categories, devices,
+        sources
+    )
+    SELECT $1, added.*
+    FROM unnest(
+        $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
+        $30::bigint[], $31::timestamptz[], $32::timestamptz[], $33::timestamptz[],
+        $34::timestamptz[], $35::jsonb[], $36::jsonb[], $37::jsonb[]
+    ) AS added (customer_sk)
+    ORDER BY added.customer_sk
+    {ADD_TO_SUMMARY}
+)
+SELECT touch_segments($1, $24)
+"""
 
 
 async def receive(
@@ -150,8 +160,14 @@ async def receive(
     What a customer who is not known sent is not remembered.
     """
     digests, owners = zip(*named, strict=True) if named else ((), ())
-    rows: Iterable[Any] = await connection.exec_driver_sql(
-        _RECEIVE, (tenant_id, list(customer_ids), list(digests), list(owners), list(months))
+    rows = await fetch_rows(
+        connection,
+        _RECEIVE,
+        tenant_id,
+        list(customer_ids),
+        list(digests),
+        list(owners),
+        list(months),
     )
     customers: dict[str, int] = {}
     fresh: set[str] = set()
@@ -176,8 +192,14 @@ async def insert_many(
         None if all(value is None for value in column) else list(column)
         for column in zip(*rows, strict=True)
     ]
-    await connection.exec_driver_sql(
-        _INSERT, (tenant_id, list(owners), *columns, list(totals), *_summary_columns(totals))
+    await fetch_rows(
+        connection,
+        _INSERT,
+        tenant_id,
+        list(owners),
+        *columns,
+        list(totals),
+        *_summary_columns(totals),
     )
 
 

@@ -262,6 +262,19 @@ async def renew_version(connection: AsyncConnection, tenant_id: int) -> None:
     await connection.execute(_RENEW, {"tenant_id": tenant_id})
 
 
+_NOTE_EVENTS = text("""
+    UPDATE segment_versions SET asks_of_events = :asks
+    WHERE tenant_id = :tenant_id AND asks_of_events <> :asks
+""")
+
+
+async def note_whether_events_matter(
+    connection: AsyncConnection, tenant_id: int, *, asks: bool
+) -> None:
+    """Say whether any segment asks of events. Its caller has renewed the version before."""
+    await connection.execute(_NOTE_EVENTS, {"tenant_id": tenant_id, "asks": asks})
+
+
 # --- Evaluations of everybody -----------------------------------------------------------------
 
 _REQUEST = text("""

@@ -43,7 +43,7 @@ _LISTED = """
             SELECT referred_by_sk FROM customers
             WHERE tenant_id = :tenant_id AND sk = given OFFSET 0
         ) c
-        WHERE c.referred_by_sk IS NOT NULL
+        WHERE c.referred_by_sk IS NOT NULL AND CAST(:with_referrers AS boolean)
     )"""
 _WRITTEN = """
     joined AS (
@@ -134,11 +134,14 @@ class ListedEvaluation:
         tenant_id: int,
         clock: Clock,
         customer_sks: Collection[int],
+        *,
+        with_referrers: bool = True,
     ) -> None:
         """Write who joined and who left among these customers and those who brought them in."""
         parameters: dict[str, object] = {
             "tenant_id": tenant_id,
             "customer_sks": list(customer_sks),
+            "with_referrers": with_referrers,
         }
         if self._segment_sks:
             parameters |= self._compiler.parameters(clock)
@@ -176,19 +179,6 @@ _HAS_SEGMENTS = text("SELECT EXISTS (SELECT FROM segment_versions WHERE tenant_i
 async def has_segments(connection: AsyncConnection, tenant_id: int) -> bool:
     """Whether the tenant ever had a segment."""
     return bool(await connection.scalar(_HAS_SEGMENTS, {"tenant_id": tenant_id}))
-
-
-_TOUCH = text("""
-    INSERT INTO segment_touched (tenant_id, customer_sk)
-    SELECT CAST(:tenant_id AS integer), unnest(CAST(:customer_sks AS bigint[]))
-    WHERE EXISTS (SELECT FROM segment_versions WHERE tenant_id = :tenant_id)
-""")
-
-
-async def touch(connection: AsyncConnection, tenant_id: int, customer_sks: Collection[int]) -> None:
-    """Leave these customers to the job that evaluates them."""
-    parameters = {"tenant_id": tenant_id, "customer_sks": list(customer_sks)}
-    await connection.execute(_TOUCH, parameters)
 
 
 _TOUCH_COLLECTED = text("""

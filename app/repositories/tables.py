@@ -1088,6 +1088,7 @@ segment_versions = Table(
     metadata,
     Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
     Column("version", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("asks_of_events", Boolean, nullable=False, server_default=text("true")),
 )
 
 customer_aliases = Table(

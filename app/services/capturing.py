@@ -34,7 +34,7 @@ from app.services.outcomes import (
     zoned,
 )
 from app.services.records import CaptureRecord
-from app.services.segmentation import refresh_memberships
+from app.services.segmentation import refresh_watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +281,17 @@ async def _write(
             is_last = sk in moved and is_believed(flags) and each.fix == after
             outcomes.append(_outcome(each, "created", flags, moved=is_last))
     stored = await captures.add_many(connection, tenant.id, rows, moved)
-    await refresh_memberships(connection, tenant, moved.keys(), now=datetime.now(UTC))
+    # Whoever brought a customer in is not locked, and no other for where that customer is.
+    await refresh_watched(
+        connection,
+        tenant,
+        list(moved),
+        stored.segments_version,
+        now=datetime.now(UTC),
+        with_referrers=False,
+    )
     return [
-        outcome if outcome.id in stored else replace(outcome, status="duplicate", moved=False)
+        outcome if outcome.id in stored.ids else replace(outcome, status="duplicate", moved=False)
         for outcome in outcomes
     ]
 

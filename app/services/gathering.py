@@ -1,7 +1,7 @@
 """Gathering what concurrent requests ask for into one piece of work.
 
 A commit waits for the disk, and a round trip for the network, however little it carries. So the
-first to come is served at once, and whoever comes meanwhile waits in line and is served together
+first to come is served at once, and those who come meanwhile wait in line and are served together
 next. Nobody is answered before the work that holds his part is done: for a write, committed.
 """
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: So many are served together at most, which bounds a statement and its locks.
 MOST_TOGETHER = 500
+#: One piece of work is put into words while the database is busy with the other.
+AT_ONCE = 2
 #: So many wait in one line at most: more than the database takes in while a client is patient.
 MOST_WAITING = 5_000
 
@@ -38,7 +40,10 @@ class LineFull(DatabaseUnavailableError):
 
 
 class Line(Generic[Item, Outcome]):
-    """Those who wait for the same work, in the order they came; one piece of work at a time.
+    """Those who wait for the same work, in the order they came.
+
+    At most `at_once` pieces of work are under way. While there is one, another begins when as many
+    wait as are being served: few who come early do not keep many from sharing.
 
     `work` gets some items and answers with an outcome for each, in their order. Where it fails for
     many, each is tried alone, so that a bad one fails by itself; unless it is the database that is
@@ -49,14 +54,17 @@ class Line(Generic[Item, Outcome]):
         self,
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome]]],
         *,
+        at_once: int = 1,
         most_together: int = MOST_TOGETHER,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._work = work
+        self._at_once = at_once
         self._most_together = most_together
         self._most_waiting = most_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._being_served = 0
 
     async def join(self, item: Item) -> Outcome:
         """Wait for the outcome of `item`, and no longer than the caller does.
@@ -68,26 +76,38 @@ class Line(Generic[Item, Outcome]):
             raise LineFull
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, outcome))
-        if self._serving is None:
-            self._serving = asyncio.create_task(self._serve())
+        if not self._serving or (len(self._serving) < self._at_once and self._is_worth_another()):
+            self._serving.add(asyncio.create_task(self._serve()))
         return await outcome
 
     async def drain(self) -> None:
         """Wait until everybody has been served."""
-        while self._serving is not None:
-            await asyncio.wait([self._serving])
+        while self._serving:
+            await asyncio.wait(self._serving)
+
+    def _is_worth_another(self) -> bool:
+        return 0 < self._being_served <= len(self._waiting)
 
     async def _serve(self) -> None:
+        this = asyncio.current_task()
+        assert this is not None
         try:
-            while self._waiting:
+            while self._waiting and (len(self._serving) == 1 or self._is_worth_another()):
                 # Whoever is ready to join already does so first.
                 await asyncio.sleep(0)
-                await self._serve_together(self._next())
-        finally:
-            self._serving = None
+                served = self._next()
+                self._being_served += len(served)
+                try:
+                    await self._serve_together(served)
+                finally:
+                    self._being_served -= len(served)
+        except BaseException:
             # Only a loop that is going down ends this task early.
             while self._waiting:
                 self._waiting.popleft()[1].cancel()
+            raise
+        finally:
+            self._serving.discard(this)
 
     def _next(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
         served: list[tuple[Item, asyncio.Future[Outcome]]] = []
@@ -128,7 +148,7 @@ def _fail(outcome: asyncio.Future[Outcome], error: Exception) -> None:
 
 
 class Gathering(Generic[Item, Outcome]):
-    """Single writes of many requests, gathered into one commit for each tenant at a time.
+    """Single writes of many requests of a tenant, gathered into few commits.
 
     `write` writes items in the transaction given and says what became of each, in their order; an
     item that is refused has that for its outcome. Every outcome is handed out after the commit.
@@ -170,4 +190,9 @@ class Gathering(Generic[Item, Outcome]):
             async with database.tenant_transaction(tenant.id) as connection:
                 return await self._write(connection, tenant, [item for _, item in submitted])
 
-        return Line(write, most_together=self._most_together, most_waiting=self._most_waiting)
+        return Line(
+            write,
+            at_once=AT_ONCE,
+            most_together=self._most_together,
+            most_waiting=self._most_waiting,
+        )

@@ -394,7 +394,7 @@ class EventPlace(Record):
 
 
 #: Compared by their text, so that a capital letter does not make another type.
-EventName = Annotated[Identity, BeforeValidator(_lower)]
+EventName = Annotated[Identity, StringConstraints(to_lower=True)]
 
 
 class EventRecord(IdentifiedRecord):

@@ -126,7 +126,7 @@ async def change_segment(
         reevaluate=reevaluate,
         actor=actor,
     )
-    await segments.renew_version(connection, tenant.id)
+    await _renew_version(connection, tenant)
     if reevaluate and is_active:
         await request_evaluation(connection, tenant, [segment.sk])
     return await segments.get(connection, tenant.id, segment_id)
@@ -389,17 +389,6 @@ async def refresh_memberships(
         await refresh_watched(connection, tenant, customer_sks, version, now=now)
 
 
-async def leave_to_job(
-    connection: Connection, tenant: Tenant, customer_sks: Collection[int]
-) -> None:
-    """Let the job tell the memberships of customers whose events have changed.
-
-    In the transaction of the change; their rows need no lock.
-    """
-    if customer_sks:
-        await members.touch(connection, tenant.id, customer_sks)
-
-
 async def refresh_watched(
     connection: Connection,
     tenant: Tenant,
@@ -407,8 +396,12 @@ async def refresh_watched(
     version: UUID | None,
     *,
     now: datetime,
+    with_referrers: bool = True,
 ) -> None:
-    """`refresh_memberships` for the version that was read already; None has nothing to tell."""
+    """`refresh_memberships` for the version that was read already; None has nothing to tell.
+
+    Of who brought these customers in too, unless their rows are not locked.
+    """
     if version is None:
         return
     live = _live_sets.get(tenant.id)
@@ -417,7 +410,9 @@ async def refresh_watched(
         _live_sets[tenant.id] = live
     clock = clock_of(tenant, now)
     for statement in live.statements:
-        await statement.run(connection, tenant.id, clock, customer_sks)
+        await statement.run(
+            connection, tenant.id, clock, customer_sks, with_referrers=with_referrers
+        )
 
 
 async def _live_statements(connection: Connection, tenant: Tenant) -> tuple[ListedEvaluation, ...]:
@@ -488,7 +483,7 @@ async def _read_all_active(
         if missing:
             broken[segment.sk] = f"The criteria refer to what is not there: {', '.join(missing)}."
         else:
-            nothing = Traits(of_row=True, drifts=False, segments=frozenset())
+            nothing = Traits(of_row=True, of_events=False, drifts=False, segments=frozenset())
             known.append(_Known(segment, criteria, traits(criteria) if criteria else nothing))
     return known, broken, _CompilerOf(keys, cohorts)
 
@@ -537,8 +532,18 @@ async def request_evaluation(
 ) -> None:
     """Queue an evaluation of everybody with the data that asks for it."""
     await segments.request(connection, tenant.id, segment_sks)
-    await segments.renew_version(connection, tenant.id)
+    await _renew_version(connection, tenant)
     await _enqueue(connection, tenant)
+
+
+async def _renew_version(connection: Connection, tenant: Tenant) -> None:
+    """Let every process read the segments anew, and let events be told of if one asks of them."""
+    # First, because it waits for whoever else is changing segments, who are then read as changed.
+    await segments.renew_version(connection, tenant.id)
+    known, _ = await _read_active(connection, tenant)
+    await segments.note_whether_events_matter(
+        connection, tenant.id, asks=any(each.traits.of_events for each in known)
+    )
 
 
 async def _enqueue(connection: Connection, tenant: Tenant) -> None:
@@ -646,7 +651,7 @@ async def _evaluate(database: Database, tenant: Tenant, begun: Sequence[int]) ->
         for sk, reason in failed.items():
             await segments.fail(connection, tenant.id, [sk], reason)
         await members.compact_sizes(connection, tenant.id)
-        await segments.renew_version(connection, tenant.id)
+        await _renew_version(connection, tenant)
 
 
 async def _evaluate_group(

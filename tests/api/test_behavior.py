@@ -416,6 +416,27 @@ async def test_a_funnel_of_a_segment_is_of_its_customers_only(
     assert [cohort["customers"] for cohort in cohorts] == [1]
 
 
+async def test_a_funnel_of_the_members_of_a_segment_is_of_the_present_ones(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    start = datetime(2026, 2, 2, 5, tzinfo=UTC)
+    for name in ("stays", "leaves", "never"):
+        await make_customer(database, tenant, name)
+        await send(client, event(name, "a", start), event(name, "b", start + DAY))
+    body = {"name": "Hand-picked", "segmentType": "custom"}
+    made = await client.post("/api/segmentation/segments", json=body)
+    members = f"/api/segmentation/segments/{made.json()['id']}/members"
+    for name in ("stays", "leaves"):
+        assert (await client.post(f"{members}/{name}")).is_success
+    assert (await client.delete(f"{members}/leaves")).is_success
+    params = {"from": "2026-02-02", "to": "2026-02-02", "segment": made.json()["id"]}
+    answer = await client.get(FUNNEL, params={"steps": "a,b", **params})
+    assert [step["customers"] for step in answer.json()["steps"]] == [1, 1]
+    assert answer.json()["segment"] == made.json()["id"]
+    cohorts = (await client.get(RETENTION, params={"bucket": "day", **params})).json()["cohorts"]
+    assert [cohort["customers"] for cohort in cohorts] == [1]
+
+
 @pytest.mark.parametrize(
     ("params", "pointer"),
     [

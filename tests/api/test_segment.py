@@ -193,6 +193,53 @@ async def test_captures_and_events_change_memberships(
         assert found.json()["count"] == count, criteria
 
 
+async def _see(client: httpx.AsyncClient, customer: str) -> None:
+    event = {"customerId": customer, "eventType": "product_view"}
+    answer = await client.post("/api/segmentation/events", json=event)
+    assert answer.status_code == 201, answer.text
+
+
+async def test_events_are_left_to_the_job_where_a_segment_asks_of_them(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await _customer(client, "a")
+    await _customer(client, "b")
+    await _create(client, {"field": "countedOrders", "eq": 0})
+    await segmentation.evaluate_requested(database, tenant)
+    await _see(client, "a")
+    assert await segmentation.evaluate_touched(database, tenant) == 0
+    keen = await _create(client, {"events": {"type": "product_view", "count": {"gte": 2}}})
+    seen = await _create(client, {"field": "eventCount", "gte": 2})
+    await segmentation.evaluate_requested(database, tenant)
+    assert await _members(client, keen) == set()
+    await _see(client, "a")
+    await _see(client, "b")
+    assert await _members(client, keen) == set()
+    assert await segmentation.evaluate_touched(database, tenant) == 2
+    assert await _members(client, keen) == {"a"}
+    assert await _members(client, seen) == {"a"}
+    for each in (keen, seen):
+        assert (await client.delete(f"{SEGMENTS}/{each['id']}")).status_code == 204
+    await _see(client, "b")
+    assert await segmentation.evaluate_touched(database, tenant) == 0
+
+
+async def test_a_capture_changes_memberships_at_once(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await _customer(client, "host")
+    await _customer(client, "a", referredByCustomerId="host")
+    near = await _create(
+        client, {"place": {"within": {"latitude": -6.2, "longitude": 106.8, "metres": 500}}}
+    )
+    await segmentation.evaluate_requested(database, tenant)
+    for latitude, expected in ((-6.2001, {"a"}), (-6.3, set())):
+        capture = {"customerId": "a", "latitude": latitude, "longitude": 106.8}
+        answer = await client.post("/api/geo/capture", json=capture)
+        assert answer.status_code == 201, answer.text
+        assert await _members(client, near) == expected
+
+
 async def test_every_kind_of_clause_reaches_its_customers(
     client: httpx.AsyncClient, database: Database, tenant: Tenant
 ) -> None:

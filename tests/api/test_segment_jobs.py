@@ -13,8 +13,9 @@ from app.repositories import segment_member as members
 from app.repositories.criteria import Compiler
 from app.services import segmentation
 from app.services.customer_records import record_customers
+from app.services.event_recording import record_events
 from app.services.merging import merge_customers
-from app.services.records import CustomerRecord
+from app.services.records import CustomerRecord, EventRecord
 from app.services.segment_records import SegmentPatch, SegmentRecord
 from tests.factories import make_customer, make_tenant
 
@@ -96,6 +97,38 @@ async def test_an_evaluation_waits_for_changes_under_way(fresh_database: Databas
         assert not done
     await evaluation
     assert await _members(fresh_database, tenant, segment_id) == {"a"}
+
+
+async def test_events_under_way_when_a_segment_is_made_are_not_missed(
+    fresh_database: Database,
+) -> None:
+    tenant = await make_tenant(fresh_database)
+    await make_customer(fresh_database, tenant, "a")
+    await make_customer(fresh_database, tenant, "b")
+    seen, seen_later = (
+        EventRecord.model_validate({"customerId": each, "eventType": "seen"}) for each in "ab"
+    )
+    async with fresh_database.tenant_transaction(tenant.id) as connection:
+        # When no segment asks of events yet.
+        await record_events(connection, tenant, [seen])
+        segment_id = await _segment(
+            fresh_database, tenant, criteria={"events": {"type": "seen"}}, segmentType="behavioral"
+        )
+        evaluation = asyncio.create_task(segmentation.evaluate_requested(fresh_database, tenant))
+        done, _ = await asyncio.wait({evaluation}, timeout=0.3)
+        assert not done
+    await evaluation
+    assert await _members(fresh_database, tenant, segment_id) == {"a"}
+    async with fresh_database.tenant_transaction(tenant.id) as connection:
+        # As an evaluation holds it, which an event does not wait for.
+        await members.lock_evaluation(connection, tenant.id)
+        async with (
+            asyncio.timeout(10),
+            fresh_database.tenant_transaction(tenant.id) as recording,
+        ):
+            await record_events(recording, tenant, [seen_later])
+    assert await segmentation.evaluate_touched(fresh_database, tenant) == 1
+    assert await _members(fresh_database, tenant, segment_id) == {"a", "b"}
 
 
 async def test_an_evaluation_under_way_is_cancelled_and_keeps_the_members(

@@ -33,6 +33,38 @@ async def test_those_who_come_meanwhile_are_served_together_in_order() -> None:
     assert calls == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
 
+async def test_another_piece_of_work_begins_when_as_many_wait_as_are_being_served() -> None:
+    calls: list[list[int]] = []
+    ends = [asyncio.Event() for _ in range(4)]
+
+    async def work(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        await ends[len(calls) - 1].wait()
+        return list(items)
+
+    async def join(*numbers: int) -> list[asyncio.Task[int]]:
+        joined = [asyncio.create_task(line.join(number)) for number in numbers]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return joined
+
+    line = Line(work, at_once=2)
+    everybody = await join(0, 1, 2)
+    everybody += await join(3, 4)
+    assert calls == [[0, 1, 2]]
+    everybody += await join(5)
+    assert calls == [[0, 1, 2], [3, 4, 5]]
+    everybody += await join(*range(6, 12))
+    assert len(calls) == 2  # never three
+    ends[1].set()
+    everybody += await join()
+    assert calls[2:] == [[6, 7, 8, 9, 10, 11]]
+    for end in ends:
+        end.set()
+    assert await asyncio.gather(*everybody) == list(range(12))
+    await line.drain()
+
+
 async def test_no_more_are_served_together_than_agreed() -> None:
     calls: list[int] = []
 
