@@ -30,9 +30,7 @@ def request(
     return head.encode() + b"\r\n" + body
 
 
-async def answer(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes
-) -> bytes:
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> bytes:
     """The body of the answer to one request. Raises AssertionError for any but a 2xx."""
     writer.write(asked)
     head = await reader.readuntil(b"\r\n\r\n")
