@@ -130,6 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     for part in (
         capture,  # first of all, because they come by the thousand, and routes are tried in order
+        face,  # somebody waits at the till
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
         customer,
@@ -154,7 +155,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         score,
         segment,
         consent,
-        face,
         cohort,
         ltv_prediction,
         stage,
