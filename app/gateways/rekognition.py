@@ -160,8 +160,8 @@ class Rekognition:
                 read_timeout=settings.rekognition_read_timeout_seconds,
                 max_pool_connections=settings.rekognition_connections,
                 retries={"mode": "standard", "total_max_attempts": settings.rekognition_attempts},
-                # botocore's own, which lists its features, is made anew twice for every call: a tenth
-                # of what a call costs.
+                # botocore's own lists its features and is made anew twice for every call, which is
+                # a tenth of what a call costs.
                 user_agent=_USER_AGENT,
             ),
         )
