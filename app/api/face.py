@@ -3,6 +3,7 @@
 No transaction is open while a provider works, so routes that ask one open their own.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Body, Depends, Path, Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.api import idempotency
 from app.api.dependencies import (
@@ -21,6 +22,7 @@ from app.api.dependencies import (
     PathId,
     admits,
     check_user_id,
+    gathers,
     requires,
 )
 from app.api.disclosure import Disclosed
@@ -87,7 +89,7 @@ async def _backend(request: Request) -> FaceBackend:
 
 Backend = Annotated[FaceBackend, Depends(_backend)]
 EnrolsItself = Annotated[Caller, admits(Scope.FACE_ENROLL)]
-SearchesItself = Annotated[Caller, admits(Scope.FACE_SEARCH)]
+SearchesItself = Annotated[Caller, gathers(Scope.FACE_SEARCH)]
 Enroller = Annotated[Caller, requires(Scope.FACE_ENROLL)]
 Admin = Annotated[Caller, requires(Scope.FACE_ADMIN)]
 
@@ -117,18 +119,23 @@ async def _answer_once(
     again, which harms nothing: a photo is not stored twice, and a search changes nothing.
     """
     tenant_id = caller.tenant.id
-    keyed = request.headers.get(idempotency.HEADER) is not None
-    if keyed:
-        async with database.tenant_transaction(tenant_id) as connection:
-            await idempotency.claim(request, connection, tenant_id, body_sha256=body.sha256)
-            idempotency.release(request)
-    view = await work()
-    response = JSONResponse(view.model_dump(mode="json", by_alias=True), status_code=status)
-    if keyed:
-        async with database.tenant_transaction(tenant_id) as connection:
-            await idempotency.claim(request, connection, tenant_id, body_sha256=body.sha256)
-            await idempotency.keep(request, response)
+    if request.headers.get(idempotency.HEADER) is None:
+        return _response(await work(), status)
+    body_sha256 = await asyncio.to_thread(body.sha256)
+    async with database.tenant_transaction(tenant_id) as connection:
+        await idempotency.claim(request, connection, tenant_id, body_sha256=body_sha256)
+        idempotency.release(request)
+    response = _response(await work(), status)
+    async with database.tenant_transaction(tenant_id) as connection:
+        await idempotency.claim(request, connection, tenant_id, body_sha256=body_sha256)
+        await idempotency.keep(request, response)
     return response
+
+
+def _response(view: View, status: int) -> Response:
+    return Response(
+        view.model_dump_json(by_alias=True), status_code=status, media_type="application/json"
+    )
 
 
 async def index_face(

@@ -31,7 +31,14 @@ class PhotoBody:
 
     data: bytes
     fields: Mapping[str, str]
-    sha256: bytes
+    _form: Mapping[str, str]
+
+    def sha256(self) -> bytes:
+        """The digest of the photo and of the texts of its form. Takes a while for a large one."""
+        digest = hashlib.sha256(self.data)
+        for name, value in sorted(self._form.items()):
+            digest.update(f"\0{name}\0{value}".encode())
+        return digest.digest()
 
     def text(self, name: str, *, longest: int = 255) -> str | None:
         """The text called `name`; None where it is missing or empty. Raises InvalidInput."""
@@ -59,13 +66,13 @@ async def read_photo(request: Request) -> PhotoBody:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     query = dict(request.query_params)
     if media_type == _FORM:
-        data, fields = await _read_form(request)
-        return PhotoBody(data, query | fields, _digest(data, fields))
+        data, form = await _read_form(request)
+        return PhotoBody(data, query | form, form)
     if media_type.startswith("image/") or media_type == "application/octet-stream":
         data = b"".join([chunk async for chunk in _capped(request, MAX_PHOTO_BYTES)])
         if not data:
             raise InvalidInput("", "The body must be a photo.")
-        return PhotoBody(data, query, _digest(data, {}))
+        return PhotoBody(data, query, {})
     raise UnsupportedMediaType(f"Send the photo as image/jpeg, image/png or {_FORM}.")
 
 
@@ -116,13 +123,6 @@ async def _read_form(request: Request) -> tuple[bytes, dict[str, str]]:
 async def _as_generator(chunks: AsyncIterator[bytes]) -> Any:
     async for chunk in chunks:
         yield chunk
-
-
-def _digest(data: bytes, fields: Mapping[str, str]) -> bytes:
-    digest = hashlib.sha256(data)
-    for name, value in sorted(fields.items()):
-        digest.update(f"\0{name}\0{value}".encode())
-    return digest.digest()
 
 
 def photo_request(

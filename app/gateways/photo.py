@@ -4,15 +4,15 @@ What a file calls itself is not believed: its first bytes say what it is, and it
 it is, before anything is decoded.
 """
 
+import asyncio
 import io
 import os
 import struct
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
-from anyio import CapacityLimiter, to_thread
 from PIL import Image
 
 from app.gateways.face import PhotoTooLarge, UnreadablePhoto, UnusablePhoto
@@ -37,8 +37,9 @@ class Photo:
     height: int
 
 
-# Decoding takes a processor and up to 160 MB, so no more of it at once than there are processors.
-_limiter = CapacityLimiter(max(1, min(4, os.cpu_count() or 1)))
+# Decoding takes a processor and up to 160 MB, so no more of it at once than there are processors;
+# and always in the same few threads, because each keeps what it has once needed.
+_threads = ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1)), thread_name_prefix="photo")
 
 
 async def prepare_photo(body: bytes) -> Photo:
@@ -47,7 +48,7 @@ async def prepare_photo(body: bytes) -> Photo:
     Raises UnreadablePhoto for what is no JPEG or PNG, UnusablePhoto for one that is damaged or
     smaller than 80 pixels a side, PhotoTooLarge for more than 15 MB or 40 million pixels.
     """
-    return await to_thread.run_sync(partial(_prepared, body), limiter=_limiter)
+    return await asyncio.get_running_loop().run_in_executor(_threads, _prepared, body)
 
 
 def _prepared(body: bytes) -> Photo:

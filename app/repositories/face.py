@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import fetch_row
 from app.domain.face import Rules
 from app.repositories.page import limited
 
@@ -23,19 +24,19 @@ class FaceSettings:
     updated_by: str | None
 
 
-_SETTINGS = text("""
+_SETTINGS = """
     SELECT collection_id, threshold, margin, attributes_on, emotions_on, retention_days,
            searches_per_day, indexes_per_day, updated_at, updated_by
-    FROM face_settings WHERE tenant_id = :tenant_id
-""")
+    FROM face_settings WHERE tenant_id = $1
+"""
 
 
 async def find_settings(connection: AsyncConnection, tenant_id: int) -> FaceSettings | None:
     """The settings, where they were made."""
-    row = (await connection.execute(_SETTINGS, {"tenant_id": tenant_id})).first()
+    row = await fetch_row(connection, _SETTINGS, tenant_id)
     if row is None:
         return None
-    named = dict(row._mapping)
+    named = dict(row)
     return FaceSettings(
         collection_id=named.pop("collection_id"),
         updated_at=named.pop("updated_at"),
@@ -185,19 +186,6 @@ async def set_user_status(
     await connection.execute(
         _SET_STATUS, {"tenant_id": tenant_id, "user_id": user_id, "status": status}
     )
-
-
-_SEEN = text("""
-    UPDATE face_users SET last_seen_at = greatest(last_seen_at, :now)
-    WHERE tenant_id = :tenant_id AND user_id = :user_id
-""")
-
-
-async def note_seen(
-    connection: AsyncConnection, tenant_id: int, user_id: UUID, now: datetime
-) -> None:
-    """Note that the person was recognised."""
-    await connection.execute(_SEEN, {"tenant_id": tenant_id, "user_id": user_id, "now": now})
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,40 +551,33 @@ async def list_without_interaction(
     return list(rows.scalars())
 
 
-_SIGHTING = text("""
-    INSERT INTO face_sightings (
-        tenant_id, day, store_sk, customer_sk, age_range_min, age_range_max, gender, emotion
-    )
-    VALUES (:tenant_id, :day, :store_sk, :customer_sk, :age_low, :age_high, :gender, :emotion)
-    ON CONFLICT (tenant_id, day, store_sk, customer_sk) DO UPDATE
-    SET age_range_min = excluded.age_range_min, age_range_max = excluded.age_range_max,
-        gender = excluded.gender, emotion = coalesce(excluded.emotion, face_sightings.emotion)
-""")
-
 #: Stands for no store in the figures of a day.
 NO_STORE = 0
 
+_NOTE_EMOTION = text("""
+    UPDATE face_sightings SET emotion = :emotion
+    WHERE tenant_id = :tenant_id AND day = :day AND store_sk = :store_sk
+      AND customer_sk = :customer_sk
+""")
 
-async def note_sighting(
+
+async def note_emotion(
     connection: AsyncConnection,
     tenant_id: int,
-    user: FaceUser,
+    customer_sk: int,
     *,
     day: date,
     store_sk: int | None,
-    emotion: str | None,
+    emotion: str,
 ) -> None:
-    """Count somebody who agreed to estimates once a day and store, with the latest emotion."""
+    """Note the latest emotion of somebody who was counted in a store on a day."""
     await connection.execute(
-        _SIGHTING,
+        _NOTE_EMOTION,
         {
             "tenant_id": tenant_id,
             "day": day,
             "store_sk": NO_STORE if store_sk is None else store_sk,
-            "customer_sk": user.customer_sk,
-            "age_low": user.age_range_min,
-            "age_high": user.age_range_max,
-            "gender": user.gender,
+            "customer_sk": customer_sk,
             "emotion": emotion,
         },
     )

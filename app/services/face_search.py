@@ -4,10 +4,11 @@ Every search is written down, in a transaction that is committed before anybody 
 A search that the provider refused is written down as well.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 from app.database import Connection, Database
@@ -36,14 +37,13 @@ from app.gateways.face import (
 )
 from app.gateways.object_store import PhotoNotFound
 from app.gateways.photo import Photo, prepare_photo
-from app.repositories import analytics, former
 from app.repositories import consent as consents
 from app.repositories import face as faces
 from app.repositories import face_search as searches
+from app.repositories import former
 from app.repositories import store as stores
-from app.repositories.analytics import CustomerProfile
-from app.repositories.face import Face, FaceSettings, FaceUser, VisitPlace
-from app.repositories.face_search import NewSearch
+from app.repositories.face import Face, FaceSettings, VisitPlace
+from app.repositories.face_search import CustomerSummary, KnownPerson, NewSearch
 from app.services.face_backend import FaceBackend, settings_of
 from app.services.face_limit import check_daily_limit
 
@@ -69,7 +69,7 @@ class Asker:
 class Hint:
     """Somebody the photo may show, and how alike they are, in percent."""
 
-    profile: CustomerProfile
+    customer: CustomerSummary
     similarity: float
 
 
@@ -81,6 +81,14 @@ class Found:
     rules: Rules
     decision: Decision[str]
     hints: Sequence[Hint]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """Somebody who was recognised and is counted in the figures of a day."""
+
+    person: KnownPerson
+    day: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,10 @@ class _Search:
         *,
         candidates: Sequence[tuple[UUID, float]] = (),
         provider_request_id: str | None = None,
+        recognised: UUID | None = None,
+        counted_on: date | None = None,
     ) -> int:
-        """Write the search down; its number."""
+        """Write the search down, and whom it showed; its number."""
         identifies = self.purpose is ConsentPurpose.IDENTIFY
         return await searches.add(
             connection,
@@ -125,6 +135,8 @@ class _Search:
                 provider=self.backend.provider.name,
                 provider_request_id=provider_request_id,
                 request_id=self.asker.request_id,
+                recognised=recognised,
+                counted_on=counted_on,
             ),
         )
 
@@ -133,7 +145,7 @@ class _Search:
         if isinstance(error, (FaceLimitReached, FaceProviderNotConfigured)):
             return
         outcome = NO_FACE if isinstance(error, NoFace) else FAILED
-        async with self.database.tenant_transaction(self.tenant.id) as connection:
+        async with self.database.tenant_statements(self.tenant.id) as connection:
             await self.note(connection, outcome)
 
 
@@ -170,20 +182,32 @@ async def find_by_face(
     Raises InvalidInput for an unknown store, and the errors of photos and providers.
     """
     backend.check_configured()
-    photo = await prepare_photo(body)
-    async with database.tenant_transaction(tenant.id) as connection:
-        search = await _begin(
-            connection, database, backend, tenant, asker=asker, purpose=ConsentPurpose.IDENTIFY
-        )
+    photo, search = await asyncio.gather(
+        prepare_photo(body), _opened(database, backend, tenant, asker), return_exceptions=True
+    )
+    for each in (photo, search):
+        if isinstance(each, BaseException):
+            raise each
+    assert isinstance(photo, Photo)
+    assert isinstance(search, _Search)
     try:
         result = await _ask(search, photo)
     except FaceError as error:
         await search.note_failure(error)
         raise
-    found, seen = await _answer(search, result)
-    if seen is not None:
-        await _note_emotion(search, photo, seen)
+    found, sighting = await _answer(search, result)
+    if sighting is not None:
+        await _note_emotion(search, photo, sighting)
     return found
+
+
+async def _opened(
+    database: Database, backend: FaceBackend, tenant: Tenant, asker: Asker
+) -> _Search:
+    async with database.tenant_statements(tenant.id) as connection:
+        return await _begin(
+            connection, database, backend, tenant, asker=asker, purpose=ConsentPurpose.IDENTIFY
+        )
 
 
 async def _ask(search: _Search, photo: Photo) -> SearchResult:
@@ -200,63 +224,63 @@ async def _ask(search: _Search, photo: Photo) -> SearchResult:
     return result
 
 
-async def _answer(search: _Search, result: SearchResult) -> tuple[Found, FaceUser | None]:
-    """Decide and write down; with the person, where sightings of them may be counted."""
+async def _answer(search: _Search, result: SearchResult) -> tuple[Found, _Sighting | None]:
+    """Decide and write down; with the person, where sightings of them may be counted.
+
+    What is written is one statement, which is committed when it is done.
+    """
     tenant, now = search.tenant, datetime.now(UTC)
-    async with search.database.tenant_transaction(tenant.id) as connection:
-        named = {_uuid(each.user_id): each for each in result.candidates}
-        users = await faces.list_users(
-            connection, tenant.id, [each for each in named if each is not None]
+    named = {_uuid(each.user_id): each for each in result.candidates}
+    async with search.database.tenant_statements(tenant.id) as connection:
+        known = await searches.list_known(
+            connection, tenant.id, [each for each in named if each is not None], now=now
         )
-        agreed = await consents.list_in_force(
-            connection, tenant.id, {user.customer_sk for user in users.values()}, now=now
-        )
-        likenesses = [_likeness(each, users, agreed) for each in result.candidates]
+        likenesses = [_likeness(each, known) for each in result.candidates]
         decision = decide(likenesses, threshold=search.rules.threshold, margin=search.rules.margin)
         told = {each.person for each in likenesses if each.told}
+        recognised = _recognised(decision, known)
+        sighting = None
+        if (
+            recognised is not None
+            and search.rules.attributes_on
+            and ConsentPurpose.ATTRIBUTES in recognised.agreed
+        ):
+            sighting = _Sighting(recognised, tenant.local_day(now))
         number = await search.note(
             connection,
             decision.outcome,
             candidates=[
                 (user_id, candidate.similarity)
                 for user_id, candidate in named.items()
-                if user_id in users and users[user_id].customer_id in told
+                if user_id in known and known[user_id].summary.id in told
             ],
             provider_request_id=result.request_id,
+            recognised=None if recognised is None else recognised.user_id,
+            counted_on=None if sighting is None else sighting.day,
         )
-        hints = [
-            Hint(await analytics.get_profile(connection, tenant.id, person), similarity)
-            for person, similarity in _shown(decision)
-        ]
-        seen = None
-        if decision.outcome is Outcome.MATCH:
-            seen = next(
-                user
-                for user in users.values()
-                if user.customer_id == decision.person and user.status == "active"
-            )
-            await faces.note_seen(connection, tenant.id, seen.user_id, now)
-            estimable = ConsentPurpose.ATTRIBUTES in agreed[seen.customer_sk]
-            if search.rules.attributes_on and estimable:
-                await _note_sighting(search, connection, seen, None)
-            else:
-                seen = None
-    return Found(number, search.rules, decision, hints), seen
+    customers = {each.summary.id: each.summary for each in known.values()}
+    hints = [Hint(customers[person], similarity) for person, similarity in _shown(decision)]
+    return Found(number, search.rules, decision, hints), sighting
 
 
-def _likeness(
-    candidate: Candidate,
-    users: dict[UUID, FaceUser],
-    agreed: dict[int, frozenset[ConsentPurpose]],
-) -> Likeness[str]:
+def _likeness(candidate: Candidate, known: Mapping[UUID, KnownPerson]) -> Likeness[str]:
     user_id = _uuid(candidate.user_id)
-    user = None if user_id is None else users.get(user_id)
-    if user is None:
+    person = None if user_id is None else known.get(user_id)
+    if person is None:
         # No customer's id has a control character, so nobody is taken for an unknown person.
         return Likeness(f"\0{candidate.user_id}", candidate.similarity, told=False)
-    may_be_found = ConsentPurpose.IDENTIFY in agreed.get(user.customer_sk, ())
-    return Likeness(
-        user.customer_id, candidate.similarity, told=may_be_found and user.status == "active"
+    may_be_found = person.status == "active" and ConsentPurpose.IDENTIFY in person.agreed
+    return Likeness(person.summary.id, candidate.similarity, told=may_be_found)
+
+
+def _recognised(decision: Decision[str], known: Mapping[UUID, KnownPerson]) -> KnownPerson | None:
+    """The person of a match."""
+    if decision.outcome is not Outcome.MATCH:
+        return None
+    return next(
+        each
+        for each in known.values()
+        if each.summary.id == decision.person and each.status == "active"
     )
 
 
@@ -266,20 +290,7 @@ def _shown(decision: Decision[str]) -> list[tuple[str, float]]:
     return [(each.person, each.similarity) for each in decision.close]
 
 
-async def _note_sighting(
-    search: _Search, connection: Connection, user: FaceUser, emotion: str | None
-) -> None:
-    await faces.note_sighting(
-        connection,
-        search.tenant.id,
-        user,
-        day=search.tenant.local_day(datetime.now(UTC)),
-        store_sk=search.store_sk,
-        emotion=emotion,
-    )
-
-
-async def _note_emotion(search: _Search, photo: Photo, user: FaceUser) -> None:
+async def _note_emotion(search: _Search, photo: Photo, sighting: _Sighting) -> None:
     """Count the likeliest emotion of somebody who was matched and agreed to estimates.
 
     The answer does not wait for a provider that has none.
@@ -295,12 +306,20 @@ async def _note_emotion(search: _Search, photo: Photo, user: FaceUser) -> None:
         return
     if not found or not found[0].emotions:
         return
+    customer_sk = sighting.person.customer_sk
     async with search.database.tenant_transaction(search.tenant.id) as connection:
         agreed = await consents.in_force(
-            connection, search.tenant.id, user.customer_sk, now=datetime.now(UTC)
+            connection, search.tenant.id, customer_sk, now=datetime.now(UTC)
         )
         if ConsentPurpose.ATTRIBUTES in agreed:
-            await _note_sighting(search, connection, user, found[0].emotions[0].type.lower())
+            await faces.note_emotion(
+                connection,
+                search.tenant.id,
+                customer_sk,
+                day=sighting.day,
+                store_sk=search.store_sk,
+                emotion=found[0].emotions[0].type.lower(),
+            )
 
 
 def _uuid(text: str) -> UUID | None:
@@ -375,9 +394,8 @@ async def verify_visit(
             Outcome.MATCH if is_same else Outcome.NO_MATCH,
             candidates=[] if similarity is None else [(user.user_id, similarity)],
             provider_request_id=request_id,
+            recognised=user.user_id if is_same else None,
         )
-        if is_same:
-            await faces.note_seen(connection, tenant.id, user.user_id, datetime.now(UTC))
     return Visit(
         number,
         user.customer_id,

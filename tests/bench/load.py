@@ -12,12 +12,31 @@ CONNECTIONS = 16
 PATIENCE_SECONDS = 30
 
 
-def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
+def request(
+    method: str,
+    path: str,
+    token: str,
+    body: bytes = b"",
+    *,
+    media_type: str = "application/json",
+    request_id: str | None = None,
+) -> bytes:
     """A whole HTTP/1.1 request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+    if request_id is not None:
+        head += f"X-Request-Id: {request_id}\r\n"
     if body:
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head += f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> bytes:
+    """The body of the answer to one request. Raises AssertionError for any but a 2xx."""
+    writer.write(asked)
+    head = await reader.readuntil(b"\r\n\r\n")
+    body = await reader.readexactly(_content_length(head))
+    assert head.startswith(b"HTTP/1.1 2"), body
+    return body
 
 
 async def rate(

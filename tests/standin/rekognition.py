@@ -77,8 +77,12 @@ class _Fault:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it came, with images replaced by their length, and how long it took here."""
+    """A request as it came, with images replaced by their length.
 
+    `seconds` are those from its first line to the moment when the answer was ready to be sent.
+    """
+
+    request_id: str
     operation: str
     request: Document
     answered: str
@@ -615,6 +619,14 @@ class _Handler(BaseHTTPRequestHandler):
     # The head and the body are two writes, which must not wait for each other.
     disable_nagle_algorithm = True
     rekognition: Rekognition
+    _arrived: float
+    _request_id: str
+
+    def parse_request(self) -> bool:
+        """Read the head of the request whose first line has come."""
+        self._arrived = time.perf_counter()
+        self._request_id = str(uuid.uuid4())
+        return super().parse_request()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -637,6 +649,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         calls = [
             {
+                "requestId": call.request_id,
                 "operation": call.operation,
                 "request": call.request,
                 "answered": call.answered,
@@ -660,7 +673,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {})
 
     def _operation(self, body: bytes) -> None:
-        started = time.perf_counter()
         rekognition = self.rekognition
         service, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
         for wrong in self._ill_spoken(service):
@@ -673,13 +685,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         fault = rekognition.fault_for(operation)
         if fault is not None and fault.fault != "slow":
-            self._note(operation, request, fault.fault, started)
+            self._note(operation, request, fault.fault)
             self._fail(operation, fault)
             return
         if (wait := fault.seconds if fault else rekognition.delay) > 0:
             time.sleep(wait)
         status, document = rekognition.answer(operation, request)
-        self._note(operation, request, document.get("__type", "ok"), started)
+        self._note(operation, request, document.get("__type", "ok"))
         self._send(status, document)
 
     def _ill_spoken(self, service: str) -> Iterator[str]:
@@ -690,9 +702,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
             yield "Authorization: not signed"
 
-    def _note(self, operation: str, request: Document, answered: str, started: float) -> None:
-        seconds = time.perf_counter() - started
-        self.rekognition.calls.append(Call(operation, _without_images(request), answered, seconds))
+    def _note(self, operation: str, request: Document, answered: str) -> None:
+        seconds = time.perf_counter() - self._arrived
+        self.rekognition.calls.append(
+            Call(self._request_id, operation, _without_images(request), answered, seconds)
+        )
 
     def _fail(self, operation: str, fault: _Fault) -> None:
         if fault.fault == "timeout":
@@ -720,7 +734,7 @@ class _Handler(BaseHTTPRequestHandler):
             kind = "text/html" if isinstance(document, str) else "application/x-amz-json-1.1"
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
-            self.send_header("x-amzn-RequestId", str(uuid.uuid4()))
+            self.send_header("x-amzn-RequestId", self._request_id)
             self.end_headers()
             self.wfile.write(data)
 

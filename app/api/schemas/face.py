@@ -11,7 +11,6 @@ from app.domain.behaviour import WEEKDAYS
 from app.domain.face import ConsentMethod, ConsentPurpose, ErasureReason, Outcome, Rules
 from app.domain.privacy import FULL, Disclosure
 from app.gateways.face import DetectedFace
-from app.repositories.analytics import CustomerProfile
 from app.repositories.consent import Consent
 from app.repositories.face import Face, FaceUser
 from app.repositories.face_erasure import FaceErasure
@@ -281,23 +280,21 @@ class HintView(View):
     @classmethod
     def of(cls, hint: Hint) -> Self:
         """The view of `hint`."""
-        profile: CustomerProfile = hint.profile
-        customer, scores = profile.customer, profile.analytics
-        day = None if scores is None else scores.preferred_shopping_day
+        customer = hint.customer
+        day = customer.preferred_shopping_day
         return cls(
             customer_id=customer.id,
             name=customer.name,
             tier=customer.membership_tier,
             points=customer.loyalty_points,
-            segment=None if scores is None else scores.rfm_segment,
+            segment=customer.rfm_segment,
             preferences=PreferencesView(
-                categories=list((scores and scores.preferred_categories) or ()),
-                brands=list((scores and scores.preferred_brands) or ()),
+                categories=customer.preferred_categories or [],
+                brands=customer.preferred_brands or [],
                 shopping_day=None if day is None else WEEKDAYS[day - 1],
-                shopping_hour=None if scores is None else scores.preferred_shopping_hour,
-                payment_method=None if scores is None else scores.preferred_payment_method,
-                contact_channel=customer.preferred_contact_channel
-                or (None if scores is None else scores.preferred_contact_channel),
+                shopping_hour=customer.preferred_shopping_hour,
+                payment_method=customer.preferred_payment_method,
+                contact_channel=customer.preferred_contact_channel,
             ),
             similarity=hint.similarity,
         )
