@@ -131,7 +131,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (
         capture,  # these two first: they come by the thousand, and routes are tried in order
         event,
-        capture,  # first of all, because they come by the thousand, and routes are tried in order
         face,  # somebody waits at the till
         privacy,  # before the customers, and so are the venues: an id would match their words
         venue,
