@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def _version() -> str:
         return "0"
 
 
+@cache
 def _schema_revision() -> str | None:
     """The newest migration: what the database has to be at."""
     return ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
