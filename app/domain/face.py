@@ -96,17 +96,6 @@ _WORDS = {
 USES_OF_A_FACE = frozenset({ConsentPurpose.IDENTIFY, ConsentPurpose.VERIFY_VISIT})
 
 
-def is_in_force(
-    given_at: datetime, expires_at: datetime | None, ended_at: datetime | None, now: datetime
-) -> bool:
-    """Whether a consent holds at `now`."""
-    return (
-        given_at <= now
-        and (expires_at is None or now < expires_at)
-        and (ended_at is None or now < ended_at)
-    )
-
-
 def must_be_erased(
     ended: Collection[ConsentPurpose], remaining: Collection[ConsentPurpose]
 ) -> bool:

@@ -13,9 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import Fix, Place
 
-#: What this is called in `received_ids`.
-KIND = "capture"
-
 
 class NewCapture(NamedTuple):
     """A capture to be stored. `flags` are joined with commas."""

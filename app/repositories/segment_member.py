@@ -173,14 +173,6 @@ async def watch(
     return version
 
 
-_HAS_SEGMENTS = text("SELECT EXISTS (SELECT FROM segment_versions WHERE tenant_id = :tenant_id)")
-
-
-async def has_segments(connection: AsyncConnection, tenant_id: int) -> bool:
-    """Whether the tenant ever had a segment."""
-    return bool(await connection.scalar(_HAS_SEGMENTS, {"tenant_id": tenant_id}))
-
-
 _TOUCH_COLLECTED = text("""
     INSERT INTO segment_touched (tenant_id, customer_sk)
     SELECT CAST(:tenant_id AS integer), customer_sk FROM pg_temp.collected
