@@ -1,6 +1,7 @@
 """Batches: many records of a kind in one request, as JSON up to a limit or as NDJSON without one.
 
-A JSON batch is one transaction. An NDJSON body is read as it arrives and committed a chunk at a
+A JSON batch is one transaction, unless it is one that can be sent again without harm: that is
+written in a few portions at a time. An NDJSON body is read as it arrives and committed a chunk at a
 time, so it holds no transaction while the client is slow; its answer is spooled to disk until the
 body has ended, because a client that does not read while it writes would otherwise stop both.
 """
@@ -21,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from app.api import errors, idempotency, ndjson
 from app.api.errors import BodyTooLarge, UnsupportedMediaType
 from app.api.schemas.batch import BatchAnswer, batch_body
-from app.database import Connection, Database
+from app.database import Connection, Database, DatabaseUnavailableError
 from app.domain.errors import InvalidInput
 from app.domain.tenant import Tenant
 from app.services.ingestion import learn_sizes
@@ -34,6 +35,9 @@ _CHUNK_LINES = 5_000
 # While the database works on one, the other is put into words for it.
 _CHUNKS_AT_ONCE = 2
 _WORTH_LEARNING = 1_000
+# While the database works on one portion, another is put into words for it.
+_PORTIONS = 3
+_WORTH_DIVIDING = 200
 _CHUNK_BYTES = 4 * 1024 * 1024
 _IN_MEMORY_BYTES = 1024 * 1024
 #: A longer answer is not kept for a repeated request, which then does its harmless work again.
@@ -42,6 +46,9 @@ _MAX_KEPT_BYTES = 5 * 1024 * 1024
 R = TypeVar("R", bound=IdentifiedRecord)
 #: Writes records in the transaction given and says what became of each.
 Write = Callable[[Connection, Tenant, Sequence[R]], Coroutine[Any, Any, list[ItemOutcome]]]
+
+#: What was sent, with its place among the others.
+Item = tuple[int, Any]
 
 Results = Annotated[
     Literal["all", "errors"],
@@ -60,12 +67,31 @@ def batch_route(model: type[IdentifiedRecord], example: dict[str, Any]) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[R]):
-    """What the items of a request are, and how they are written."""
+    """What the items of a request are, and how they are written.
+
+    Of items that are a success when they come again, those with the same `subject`, the name of a
+    field, are written together and in their order; others may be written at the same time.
+    """
 
     model: type[R]
     write: Write[R]
     tenant: Tenant
     database: Database
+    subject: str | None = None
+
+    async def record_items(
+        self, connection: Connection, items: Sequence[Item]
+    ) -> list[ItemOutcome]:
+        """Write the items that are valid, and say what became of each, in any order."""
+        validate = self.model.__pydantic_validator__.validate_python
+        refused: list[ItemOutcome] = []
+        places: list[tuple[int, R]] = []
+        for index, item in items:
+            try:
+                places.append((index, validate(item)))
+            except ValidationError as error:
+                refused.append(_rejected(self, index, item, error))
+        return refused + await self.record(connection, places)
 
     async def record(
         self, connection: Connection, places: Sequence[tuple[int, R]]
@@ -76,6 +102,11 @@ class Batch(Generic[R]):
             ItemOutcome(places[outcome.index][0], outcome.id, outcome.status, outcome.error)
             for outcome in outcomes
         ]
+
+    def identity_in(self, item: object) -> str | None:
+        """The id of an item as it was sent, if it has one."""
+        identity = self.model.identity_in(item) if isinstance(item, dict) else None
+        return identity if isinstance(identity, str) else None
 
 
 async def answer_batch(request: Request, batch: Batch[R], results: Results) -> Response:
@@ -95,21 +126,63 @@ async def answer_batch(request: Request, batch: Batch[R], results: Results) -> R
 
 
 async def _answer_json(request: Request, batch: Batch[R]) -> Response:
-    items = _items(await request.json())
-    outcomes: dict[int, ItemOutcome] = {}
-    places: list[tuple[int, R]] = []
-    for index, item in enumerate(items):
-        try:
-            places.append((index, batch.model.model_validate(item)))
-        except ValidationError as error:
-            outcomes[index] = _rejected(batch, index, item, error)
+    items = list(enumerate(_items(await request.json())))
+    if idempotency.HEADER not in request.headers:
+        return _json_response(request, await _record_portions(batch, items))
     async with batch.database.tenant_transaction(batch.tenant.id) as connection:
         await idempotency.claim(request, connection, batch.tenant.id)
-        for outcome in await batch.record(connection, places):
-            outcomes[outcome.index] = outcome
-        response = _json_response(request, [outcomes[index] for index in range(len(items))])
+        response = _json_response(request, await batch.record_items(connection, items))
         await idempotency.keep(request, response)
     return response
+
+
+async def _record_portions(batch: Batch[R], items: Sequence[Item]) -> list[ItemOutcome]:
+    """Commit items in portions at the same time, or as a whole where they have to stay one."""
+    portions = _portions(batch, items)
+    if len(portions) == 1:
+        return await _record_portion(batch, items)
+    written = await asyncio.gather(
+        *(_record_portion(batch, portion) for portion in portions), return_exceptions=True
+    )
+    outcomes: list[ItemOutcome] = []
+    for portion, result in zip(portions, written, strict=True):
+        if isinstance(result, DatabaseUnavailableError):
+            # Two portions may have waited for each other, as two requests may. Now there is one.
+            outcomes += await _record_portion(batch, portion)
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            outcomes += result
+    return outcomes
+
+
+async def _record_portion(batch: Batch[R], items: Sequence[Item]) -> list[ItemOutcome]:
+    async with batch.database.tenant_transaction(batch.tenant.id) as connection:
+        return await batch.record_items(connection, items)
+
+
+def _portions(batch: Batch[R], items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The items by portions of about one size, what is about one subject in one of them.
+
+    Where one portion is committed and another fails, the client sends all of them again. So an item
+    without an id, which would be another one then, keeps the batch whole; and so does an id that
+    comes twice, which has to be the first one's.
+    """
+    if batch.subject is None or len(items) < _WORTH_DIVIDING:
+        return [items]
+    ids: set[str] = set()
+    by_subject: dict[object, list[Item]] = {}
+    for place, item in items:
+        identity = batch.identity_in(item)
+        subject = item.get(batch.subject) if isinstance(item, dict) else None
+        if identity is None or identity in ids or not isinstance(subject, str):
+            return [items]
+        ids.add(identity)
+        by_subject.setdefault(subject, []).append((place, item))
+    portions: list[list[Item]] = [[] for _ in range(_PORTIONS)]
+    for together in by_subject.values():
+        min(portions, key=len).extend(together)
+    return [portion for portion in portions if portion]
 
 
 def _items(body: Any) -> list[Any]:
@@ -124,17 +197,12 @@ def _items(body: Any) -> list[Any]:
 
 
 def _rejected(batch: Batch[R], index: int, item: Any, error: ValidationError) -> ItemOutcome:
-    identity = batch.model.identity_in(item) if isinstance(item, dict) else None
     pointer, reason = first_problem(error)
-    return ItemOutcome(
-        index,
-        identity if isinstance(identity, str) else None,
-        "rejected",
-        ItemError(pointer, reason),
-    )
+    return ItemOutcome(index, batch.identity_in(item), "rejected", ItemError(pointer, reason))
 
 
-def _json_response(request: Request, outcomes: Sequence[ItemOutcome]) -> Response:
+def _json_response(request: Request, outcomes: list[ItemOutcome]) -> Response:
+    outcomes.sort(key=_index)
     items = [_document(outcome) for outcome in outcomes]
     rejected = [outcome for outcome in outcomes if outcome.error is not None]
     document: dict[str, Any] = {
@@ -324,7 +392,11 @@ async def _record_chunk(batch: Batch[R], chunk: _Chunk[R], seen: SeenIds) -> lis
             outcomes += await batch.record(connection, places)
         if len(chunk.records) >= _WORTH_LEARNING:
             await learn_sizes(batch.database)
-    return sorted(outcomes, key=lambda outcome: outcome.index)
+    return sorted(outcomes, key=_index)
+
+
+def _index(outcome: ItemOutcome) -> int:
+    return outcome.index
 
 
 def _parsed(line: bytes) -> Any:

@@ -97,5 +97,7 @@ async def capture_location_batch(
 ) -> Response:
     """Record the backlog of an app that was offline, in any order and as often as it is sent."""
     check_user_id(caller, user_id)
-    batch = Batch(CaptureRecord, record_capture_batch, caller.tenant, database)
+    batch = Batch(
+        CaptureRecord, record_capture_batch, caller.tenant, database, subject="customerId"
+    )
     return await answer_batch(request, batch, results)

@@ -45,7 +45,7 @@ async def record_events(
     An event whose id was recorded before, or comes twice in the batch, is answered `duplicate`.
     """
     check_user_id(caller, user_id)
-    batch = Batch(EventRecord, record_event_batch, caller.tenant, database)
+    batch = Batch(EventRecord, record_event_batch, caller.tenant, database, subject="customerId")
     return await answer_batch(request, batch, results)
 
 

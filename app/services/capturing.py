@@ -178,7 +178,7 @@ class _Rules:
             fix,
             _known("/speed", record.speed),
             _known("/heading", record.heading),
-            _digest(record.id) if "id" in record.model_fields_set else None,
+            _digest(record.id) if record.is_named else None,
         )
 
     def _moment(self, stated: datetime | None) -> datetime:

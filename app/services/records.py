@@ -106,6 +106,11 @@ class IdentifiedRecord(Record):
         """What stands where the id belongs in an item as it was sent."""
         return item.get(cls.model_fields["id"].alias or "id")
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the id is the source's, and not one that was given here."""
+        return "id" in self.model_fields_set
+
 
 class OrderItemRecord(Record):
     """One line of an order. Prices are of one unit, in the tenant's currency."""
@@ -433,11 +438,6 @@ class EventRecord(IdentifiedRecord):
         Instant | None,
         Field(validation_alias=AliasChoices("occurredAt", "occurred_at", "createdAt")),
     ] = None
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the source gave the id, and may send the event again under it."""
-        return "id" in self.model_fields_set
 
 
 def _unknown(value: object) -> object:

@@ -14,6 +14,7 @@ from app.domain.access import ROLES, Scope
 from app.domain.tenant import Tenant
 from app.main import create_app
 from app.services import tenancy
+from app.services.former_ids import explain_missing
 from app.settings import Settings
 from tests.factories import make_address, make_customer, make_key, make_tenant
 
@@ -415,6 +416,90 @@ async def test_a_backlog_may_be_out_of_order_and_repeated(
     again = (await client.post(BATCH, json=backlog)).json()
     assert {each["status"] for each in again["items"]} == {"duplicate", "rejected"}
     assert len(await _stored(database, tenant)) == 3
+
+
+async def test_a_long_backlog_is_answered_in_its_order(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    for number in range(7):
+        await make_customer(database, tenant, f"cus-{number}")
+    backlog = [
+        _capture(
+            captureId=f"cap-{number}",
+            customerId=f"cus-{number % 8}",
+            capturedAt=_ago(minutes=number),
+        )
+        for number in range(400)
+    ]
+    backlog[13]["latitude"] = 1_000
+    first = await client.post(BATCH, json=backlog)
+    assert first.status_code == 207
+    told = first.json()["items"]
+    assert [item["index"] for item in told] == list(range(400))
+    assert [item["id"] for item in told] == [capture["captureId"] for capture in backlog]
+    wrong = [item["index"] for item in told if item["status"] == "rejected"]
+    assert wrong == sorted({13, *range(7, 400, 8)})
+    again = (await client.post(BATCH, json=backlog)).json()["items"]
+    assert {item["status"] for item in again} == {"duplicate", "rejected"}
+    assert len(await _stored(database, tenant)) == 400 - len(wrong)
+
+
+@pytest.mark.usefixtures("customer")
+async def test_an_id_that_comes_twice_in_a_long_backlog_is_the_first_ones(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "cus-2")
+    backlog = [
+        _capture(captureId=f"cap-{number % 250}", customerId=f"cus-{1 + number // 250}")
+        for number in range(500)
+    ]
+    told = (await client.post(BATCH, json=backlog)).json()["items"]
+    assert [item["status"] for item in told] == ["created"] * 250 + ["duplicate"] * 250
+
+
+async def test_portions_that_wait_for_each_other_are_written_one_after_the_other(
+    fresh_database: Database, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each portion first locks who is there, and then those whom merged ids lead to."""
+    tenant = await make_tenant(fresh_database)
+    token = await make_key(fresh_database, tenant)
+    for name in ("a", "a-merged", "b", "b-merged", "c", "c-merged"):
+        await make_customer(fresh_database, tenant, name)
+    # Dealt out to three portions in this order: (a, b-merged), (b, c-merged), (c, a-merged).
+    dealt = ["a", "b", "c", "b-merged", "c-merged", "a-merged"]
+    backlog = [
+        _capture(captureId=f"cap-{number}", customerId=dealt[number // 100])
+        for number in range(600)
+    ]
+    app = create_app(Settings(_env_file=None, database_url=fresh_database_url))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    together = asyncio.Barrier(3)
+    asked: list[Any] = []
+
+    async def explain_together(*arguments: Any) -> Any:
+        # All three have locked who is there before one asks for those of merged ids.
+        asked.append(arguments)
+        if len(asked) <= together.parties:
+            await together.wait()
+        return await explain_missing(*arguments)
+
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://test", headers={"X-API-Key": token}
+        ) as client,
+    ):
+        for name in "abc":
+            merged = await client.post(
+                f"/api/customers/{name}/merge", json={"duplicateId": f"{name}-merged"}
+            )
+            assert merged.status_code == 200, merged.text
+        monkeypatch.setattr("app.services.capturing.explain_missing", explain_together)
+        told = await client.post(BATCH, json=backlog)
+    assert len(asked) > together.parties
+    assert told.status_code == 200, told.text
+    assert {item["status"] for item in told.json()["items"]} == {"created"}
+    assert len(await _stored(fresh_database, tenant)) == 600
 
 
 async def test_ndjson_is_answered_line_by_line(
