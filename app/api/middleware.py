@@ -1,9 +1,9 @@
 """What happens around every request: its id, its count and duration, and the last net."""
 
 import logging
+import random
 import re
 import time
-import uuid
 from typing import Any
 from urllib.parse import unquote
 
@@ -106,7 +106,8 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return bytes(value)
-    return uuid.uuid4().hex.encode()
+    # Nobody is to guess it or not to; random bits of the system's own cost ten times as much.
+    return b"%032x" % random.getrandbits(128)
 
 
 def _method(scope: Scope) -> str:

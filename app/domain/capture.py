@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-#: The sphere that has the volume of the Earth. Distances on it are within 0.6 % of true ones.
-EARTH_RADIUS_METRES = 6_371_008.8
+from app.domain.geodesy import great_circle_metres
 
 #: A clock may be so far ahead of ours without a word.
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -99,23 +98,12 @@ def read_place(latitude: float, longitude: float) -> tuple[Place, bool]:
     return Place(latitude, 180.0 if longitude == -180.0 else longitude), swapped
 
 
-def distance_metres(one: Place, other: Place) -> float:
-    """The great-circle distance, by the haversine formula."""
-    latitude, other_latitude = math.radians(one.latitude), math.radians(other.latitude)
-    half_way = (
-        math.sin((other_latitude - latitude) / 2) ** 2
-        + math.cos(latitude)
-        * math.cos(other_latitude)
-        * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS_METRES * math.asin(math.sqrt(min(1.0, half_way)))
-
-
 def may_be_swapped(place: Place) -> bool:
     """Whether the place could be in question at all: turned round it is one, and far away."""
     turned = Place(place.longitude, place.latitude)
     return (
-        abs(turned.latitude) <= 90 and distance_metres(place, turned) > _FAR_METRES - _NEAR_METRES
+        abs(turned.latitude) <= 90
+        and great_circle_metres(*place, *turned) > _FAR_METRES - _NEAR_METRES
     )
 
 
@@ -124,8 +112,8 @@ def is_suspected_swap(place: Place, references: Collection[Place]) -> bool:
     if not references or not may_be_swapped(place):
         return False
     turned = Place(place.longitude, place.latitude)
-    return all(distance_metres(place, each) > _FAR_METRES for each in references) and any(
-        distance_metres(turned, each) < _NEAR_METRES for each in references
+    return all(great_circle_metres(*place, *each) > _FAR_METRES for each in references) and any(
+        great_circle_metres(*turned, *each) < _NEAR_METRES for each in references
     )
 
 
@@ -143,7 +131,7 @@ def is_impossible_speed(fix: Fix, before: Fix | None) -> bool:
     """Whether nobody moves so fast between the two, even if both were off as far as they say."""
     if before is None or before.at is None or fix.at is None:
         return False
-    metres = distance_metres(fix.place, before.place)
+    metres = great_circle_metres(*fix.place, *before.place)
     metres -= (fix.accuracy or 0.0) + (before.accuracy or 0.0)
     seconds = max(1.0, abs((fix.at - before.at).total_seconds()))
     return metres / seconds > FASTEST_METRES_PER_SECOND

@@ -1,5 +1,6 @@
-"""Distances on WGS 84, where an index knows them on a sphere only."""
+"""Distances on a sphere, and on WGS 84 where an index knows them on a sphere only."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -7,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+#: The mean radius of WGS 84, (2a + b) / 3. Distances on such a sphere are within 0.6 % of true
+#: ones.
+EARTH_RADIUS_METRES = 6_371_008.8
 
 #: Half of the way around the earth, rounded down: nothing is farther away.
 FARTHEST_METRES = 20_000_000.0
@@ -31,6 +36,36 @@ class Measured(Protocol):
 
 
 Found = TypeVar("Found", bound=Measured)
+
+
+def great_circle_metres(
+    latitude: float, longitude: float, other_latitude: float, other_longitude: float
+) -> float:
+    """The way between two places on a sphere, by the haversine formula. Degrees in, metres out."""
+    phi, other_phi = math.radians(latitude), math.radians(other_latitude)
+    half_chord_squared = (
+        math.sin((other_phi - phi) / 2) ** 2
+        + math.cos(phi)
+        * math.cos(other_phi)
+        * math.sin(math.radians(other_longitude - longitude) / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_METRES * math.asin(math.sqrt(min(1.0, half_chord_squared)))
+
+
+def great_circles_metres(
+    latitude: float, longitude: float, latitudes: Floats, longitudes: Floats
+) -> Floats:
+    """`great_circle_metres` from one place to each of many."""
+    half_north = np.radians(latitudes - latitude) / 2
+    half_east = np.radians(longitudes - longitude) / 2
+    half_chords_squared = (
+        np.sin(half_north) ** 2
+        + np.cos(np.radians(latitude)) * np.cos(np.radians(latitudes)) * np.sin(half_east) ** 2
+    )
+    metres: Floats = (
+        2 * EARTH_RADIUS_METRES * np.arcsin(np.sqrt(np.clip(half_chords_squared, 0.0, 1.0)))
+    )
+    return metres
 
 
 def in_order(found: Sequence[Found]) -> list[Found]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.capture import EARTH_RADIUS_METRES
+from app.domain.geodesy import EARTH_RADIUS_METRES, great_circles_metres
 
 Floats = npt.NDArray[np.float64]
 
@@ -204,7 +204,9 @@ def _end_of_stay(first: int, longitude: Floats, latitude: Floats, radius: Floats
         # One more than is judged: whether an outlier is one, the next fix tells.
         window = slice(begin, min(count, begin + size + 1))
         inside = (
-            _metres_apart(longitude[first], latitude[first], longitude[window], latitude[window])
+            great_circles_metres(
+                latitude[first], longitude[first], latitude[window], longitude[window]
+            )
             <= radius[window]
         )
         judged = len(inside) if window.stop == count else len(inside) - 1
@@ -215,20 +217,6 @@ def _end_of_stay(first: int, longitude: Floats, latitude: Floats, radius: Floats
         begin += judged
         size *= 2
     return count
-
-
-def _metres_apart(
-    longitude: float, latitude: float, longitudes: Floats, latitudes: Floats
-) -> Floats:
-    """Distances by the haversine formula."""
-    half_north = np.radians(latitudes - latitude) / 2
-    half_east = np.radians(longitudes - longitude) / 2
-    chord = (
-        np.sin(half_north) ** 2
-        + np.cos(np.radians(latitude)) * np.cos(np.radians(latitudes)) * np.sin(half_east) ** 2
-    )
-    metres: Floats = 2 * EARTH_RADIUS_METRES * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
-    return metres
 
 
 #: What a fix without an accuracy is taken to have, and the least that one is believed.

@@ -51,7 +51,7 @@ class Taken:
     """
 
     owners: Mapping[str, Owner]
-    new: frozenset[UUID]
+    new: frozenset[str]
     kept_since: datetime | None
 
 
@@ -88,8 +88,8 @@ WITH kept AS MATERIALIZED (
     ) AS c
 ), received AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
-    SELECT $1, 'capture', stated.digest
-    FROM unnest($4::uuid[], $5::text[], $6::timestamptz[])
+    SELECT $1, 'capture', stated.digest::uuid
+    FROM unnest($4::text[], $5::text[], $6::timestamptz[])
         AS stated (digest, customer_id, captured_at)
     WHERE (stated.customer_id IN (SELECT id FROM locked)) IS TRUE
       AND stated.captured_at >= coalesce((SELECT since FROM kept), '-infinity')
@@ -97,9 +97,10 @@ WITH kept AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING digest
 )
-SELECT 'owner' AS found, locked.*, NULL::uuid AS digest FROM locked
+SELECT 'owner' AS found, locked.*, NULL AS digest FROM locked
 UNION ALL
-SELECT 'new', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, digest FROM received
+SELECT 'new', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, replace(digest::text, '-', '')
+FROM received
 UNION ALL
 SELECT 'kept', NULL, NULL, NULL, NULL, NULL, since, NULL, NULL, NULL FROM kept
 """
@@ -108,7 +109,7 @@ SELECT 'kept', NULL, NULL, NULL, NULL, NULL, since, NULL, NULL, NULL FROM kept
 class Received(NamedTuple):
     """An id that a client gave, as a digest, and of whose capture of when."""
 
-    digest: UUID
+    digest: str
     customer_id: str
     captured_at: datetime
 
@@ -136,7 +137,7 @@ async def take(
         now,
     )
     owners: dict[str, Owner] = {}
-    new: set[UUID] = set()
+    new: set[str] = set()
     kept: datetime | None = None
     for found, identity, sk, *place, digest in rows:
         if found == "owner":

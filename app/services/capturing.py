@@ -1,11 +1,9 @@
 """Taking in captures: into the history, and where they are the latest, as last known places."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from app.database import Connection
@@ -23,6 +21,7 @@ from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import capture as captures
 from app.repositories.capture import NewCapture, Owner, Received, Taken
+from app.repositories.received_id import digest_of
 from app.services.former_ids import explain_missing
 from app.services.outcomes import (
     EARLIEST,
@@ -60,7 +59,7 @@ class _Stated:
     fix: Fix
     speed: float | None
     heading: float | None
-    digest: UUID | None
+    digest: str | None
 
 
 async def record_captures(
@@ -178,7 +177,7 @@ class _Rules:
             fix,
             _known("/speed", record.speed),
             _known("/heading", record.heading),
-            _digest(record.id) if record.is_named else None,
+            digest_of(record.id) if record.is_named else None,
         )
 
     def _moment(self, stated: datetime | None) -> datetime:
@@ -198,10 +197,6 @@ def _known(pointer: str, value: float | None) -> float | None:
     if value == -1:
         return None
     raise Rejected(pointer, "must not be negative; -1 means unknown")
-
-
-def _digest(capture_id: str) -> UUID:
-    return UUID(bytes=hashlib.md5(capture_id.encode(), usedforsecurity=False).digest())
 
 
 async def _take(

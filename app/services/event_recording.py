@@ -6,7 +6,6 @@ their customers. Both are part of the caller's transaction: an event is remember
 counted, or nothing of it is.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import event as events
 from app.repositories.event import NewEvent
+from app.repositories.received_id import digest_of
 from app.services.former_ids import explain_missing
 from app.services.outcomes import (
     EARLIEST,
@@ -183,7 +183,7 @@ class _Rules:
         return _Incoming(
             index,
             record.customer_id,
-            _digest(record.id) if record.is_named else None,
+            digest_of(record.id) if record.is_named else None,
             NewEvent(
                 record.id,
                 self._occurred_at(record.occurred_at),
@@ -227,11 +227,6 @@ class _Rules:
             return to_minor(record.event_value, self._currency)
         except ValueError as error:
             raise Rejected("/eventValue", str(error)) from error
-
-
-def _digest(event_id: str) -> str:
-    # As `md5(id)` in the database.
-    return hashlib.md5(event_id.encode(), usedforsecurity=False).hexdigest()
 
 
 def _network(address: str | None) -> str | None:

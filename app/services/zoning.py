@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from app.database import Connection
 from app.domain.errors import AlreadyExists, InvalidInput, NotFound
+from app.domain.geodesy import great_circle_metres
 from app.domain.geojson import feature_properties, geometry, parse_area
 from app.domain.geometry import Box
 from app.domain.tenant import Tenant
@@ -27,7 +28,6 @@ _MOST_STORES = 2_000
 #: How far beyond the outermost stores service areas reach, where no bounds are given.
 _MARGIN_METRES = 10_000.0
 _METRES_PER_DEGREE = 111_320.0
-_EARTH_METRES = 6_371_009.0
 
 #: Nearness is found on a flat map; a thousand kilometres from its middle it is true to less than a
 #: percent, here to five.
@@ -272,25 +272,15 @@ def _check_distances(sites: Sequence[_Site], bounds: Box) -> None:
         for longitude in (bounds.west, bounds.east)
     ]
     farthest = _FARTHEST_METRES / 1000
-    if max(_metres(middle, corner) for corner in corners) > _FARTHEST_METRES:
+    if max(great_circle_metres(*middle, *corner) for corner in corners) > _FARTHEST_METRES:
         raise InvalidInput(
             "bounds",
             f"They reach farther than {farthest:,.0f} km from their middle; ask for smaller ones.",
         )
     for site in sites:
-        if _metres(middle, (site.latitude, site.longitude)) > _FARTHEST_METRES:
+        if great_circle_metres(*middle, site.latitude, site.longitude) > _FARTHEST_METRES:
             raise InvalidInput(
                 "storeIds",
                 f"The store {site.stores[0][1]!r} is farther than {farthest:,.0f} km from the"
                 " middle of the bounds; leave it out.",
             )
-
-
-def _metres(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """The way from one latitude and longitude to another, on a sphere."""
-    (south, west), (north, east) = (tuple(map(math.radians, each)) for each in (one, other))
-    half_chord = (
-        math.sin((north - south) / 2) ** 2
-        + math.cos(south) * math.cos(north) * math.sin((east - west) / 2) ** 2
-    )
-    return 2 * _EARTH_METRES * math.asin(min(math.sqrt(half_chord), 1.0))

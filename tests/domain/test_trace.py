@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.capture import Place, distance_metres
+from app.domain.geodesy import great_circle_metres
 from app.domain.trace import (
     Point,
     bounds,
@@ -139,7 +139,7 @@ def test_a_stay_is_where_nobody_left_for_long_enough() -> None:
     stays = find_stays(points, metres=100, duration=timedelta(minutes=10), gap=GAP)
     assert [(stay.first, stay.end) for stay in stays] == [(0, 12), (17, 32)]
     for stay, there in zip(stays, (HOME, SHOP), strict=True):
-        assert distance_metres(Place(stay.latitude, stay.longitude), Place(*there[::-1])) < 20
+        assert great_circle_metres(stay.latitude, stay.longitude, *there[::-1]) < 20
     assert find_stays(points, metres=100, duration=timedelta(minutes=20), gap=GAP) == []
     assert find_stays([], metres=100, duration=timedelta(minutes=1), gap=GAP) == []
 
