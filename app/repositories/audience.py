@@ -3,20 +3,25 @@
 How many would meet them, why a customer does, and who is like the members of a segment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.criteria import Clock, Criteria, Leaf, Reading, leaves
 from app.domain.errors import NotFound, TookTooLong
+from app.domain.estimate import estimated_count
 from app.domain.lookalike import FEATURES, FeatureMoments, Likeness
 from app.repositories.criteria import Compiler
 
-#: How long counting may take before it is given up.
-PREVIEW_SECONDS = 2
+#: How long it may take to count exactly, and after that to estimate.
+_EXACT_SECONDS = 1.3
+_ESTIMATE_SECONDS = 0.6
+#: A count estimated from so many is, with a confidence of 95 %, off by 0.7 % of everybody at most.
+_ASKED_OF = 20_000
 SAMPLE = 10
 _LOOKALIKE_SECONDS = 30
 
@@ -30,6 +35,9 @@ _READ_MANY = text("""
 _READ_FEW = text("""
     SELECT set_config('enable_nestloop', 'on', true), set_config('enable_seqscan', 'off', true)
 """)
+_LIMIT = text("SELECT set_config('statement_timeout', CAST(:milliseconds AS text), true)")
+_SAVEPOINT = text("SAVEPOINT in_time")
+_BACK_TO_SAVEPOINT = text("ROLLBACK TO SAVEPOINT in_time")
 _QUERY_CANCELED = "57014"
 
 
@@ -43,13 +51,18 @@ class SampledCustomer:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many meet the criteria, of how many customers, and some of them."""
+    """How many meet the criteria, of how many customers, and some of them.
+
+    `between` is where the number lies, if it had to be estimated.
+    """
 
     matching: int
     customers: int
     sample: list[SampledCustomer]
+    between: tuple[int, int] | None
 
 
+_EVERYBODY = text("SELECT count(*) FROM customers WHERE tenant_id = :tenant_id")
 _SAMPLED = text("""
     SELECT c.id, c.name FROM unnest(CAST(:sks AS bigint[])) WITH ORDINALITY AS given (sk, place)
     CROSS JOIN LATERAL (
@@ -57,6 +70,10 @@ _SAMPLED = text("""
     ) c
     ORDER BY given.place
 """)
+# By a digest, so that the sample is of all ages of customers, and the same each time.
+_COUNTED = f"""
+    SELECT (SELECT count(*) FROM matching) AS matching,
+           ARRAY (SELECT sk FROM matching ORDER BY hashint8(sk), sk LIMIT {SAMPLE}) AS sks"""
 
 
 async def preview(
@@ -68,31 +85,63 @@ async def preview(
 ) -> Preview:
     """Count who meets the criteria; to be called in a transaction, whose settings it changes.
 
-    Raises TookTooLong after `PREVIEW_SECONDS`.
+    Where there is no time to count, the number is estimated from some of the customers. Raises
+    TookTooLong where there is none for that either.
     """
     predicate = compiler.predicate(criteria)
-    # By a digest, so that the sample is of all ages of customers, and the same each time.
-    statement = text(f"""
+    await connection.execute(_READ_MANY, {"milliseconds": _milliseconds(_EXACT_SECONDS)})
+    customers = (await connection.execute(_EVERYBODY, {"tenant_id": tenant_id})).scalar_one()
+    exact = f"""
     WITH matching AS MATERIALIZED (
         SELECT c.sk {compiler.everybody()} AND {predicate}
-    )
-    SELECT (SELECT count(*) FROM matching) AS matching,
-           (SELECT count(*) FROM customers WHERE tenant_id = :tenant_id) AS customers,
-           ARRAY (SELECT sk FROM matching ORDER BY hashint8(sk), sk LIMIT {SAMPLE}) AS sks""")
+    ){_COUNTED}"""
+    # Of all that was compiled, and so after it.
     parameters = {"tenant_id": tenant_id} | compiler.parameters(clock)
-    await connection.execute(_READ_MANY, {"milliseconds": str(PREVIEW_SECONDS * 1000)})
+    found = await _in_time(connection, exact, parameters)
+    between: tuple[int, int] | None = None
+    if found is not None:
+        matching = found.matching
+    else:
+        await connection.execute(_READ_FEW)
+        await connection.execute(_LIMIT, {"milliseconds": _milliseconds(_ESTIMATE_SECONDS)})
+        estimate = f"""
+    WITH asked AS MATERIALIZED (
+        SELECT sk AS customer_sk FROM customers
+        WHERE tenant_id = :tenant_id AND hashint8(sk) % :one_in = 0
+    ), matching AS MATERIALIZED (
+        SELECT c.sk {compiler.listed("asked")} WHERE {predicate}
+    ){_COUNTED}, (SELECT count(*) FROM asked) AS asked"""
+        one_in = max(customers // _ASKED_OF, 1)
+        found = await _in_time(connection, estimate, parameters | {"one_in": one_in})
+        if found is None:
+            raise TookTooLong(
+                "The criteria could be neither counted nor estimated in two seconds; save the "
+                "segment, and it is computed however long that takes."
+            )
+        matching, *bounds = estimated_count(found.matching, found.asked, customers)
+        between = bounds[0], bounds[1]
+    await connection.execute(_READ_FEW)
+    rows = await connection.execute(_SAMPLED, {"tenant_id": tenant_id, "sks": found.sks})
+    sample = [SampledCustomer(*row) for row in rows]
+    return Preview(matching, customers, sample, between)
+
+
+async def _in_time(
+    connection: AsyncConnection, statement: str, parameters: Mapping[str, object]
+) -> Row[Any] | None:
+    """The one row of `statement`; None where it took longer than the transaction allows."""
+    await connection.execute(_SAVEPOINT)
     try:
-        found = (await connection.execute(statement, parameters)).one()
+        return (await connection.execute(text(statement), parameters)).one()
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _QUERY_CANCELED:
             raise
-        raise TookTooLong(
-            f"The criteria could not be counted in {PREVIEW_SECONDS} seconds; "
-            "save the segment, and it is computed however long that takes."
-        ) from error
-    await connection.execute(_READ_FEW)
-    rows = await connection.execute(_SAMPLED, {"tenant_id": tenant_id, "sks": found.sks})
-    return Preview(found.matching, found.customers, [SampledCustomer(*row) for row in rows])
+    await connection.execute(_BACK_TO_SAVEPOINT)
+    return None
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
 
 
 _SK = text("SELECT sk FROM customers WHERE tenant_id = :tenant_id AND id = :id")

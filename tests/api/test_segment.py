@@ -13,6 +13,7 @@ from app.database import Database
 from app.domain.access import Scope
 from app.domain.scoring_run import RunMode
 from app.domain.tenant import Tenant
+from app.repositories import audience
 from app.services import scoring, segmentation
 from tests.factories import make_customer, make_key, make_tenant
 
@@ -312,6 +313,39 @@ async def test_every_kind_of_clause_reaches_its_customers(
         again = {"criteria": found["normalizedCriteria"]}
         repeated = (await client.post(f"{SEGMENTS}/preview", json=again)).json()
         assert repeated == found, criteria
+
+
+async def test_what_cannot_be_counted_in_time_is_estimated(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcd":
+        await _customer(client, name)
+    await _see(client, "a")
+    criteria = {"events": {"type": "product_view", "count": {"gte": 1}, "within": "P30D"}}
+    body = {"criteria": criteria}
+    counted = (await client.post(f"{SEGMENTS}/preview", json=body)).json()
+    assert counted["countBetween"] is None
+    in_time = audience._in_time
+    asked = 0
+
+    async def slow_at_first(connection: Any, statement: str, parameters: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked <= slow:
+            return await in_time(connection, "SELECT pg_sleep(10)", {})
+        return await in_time(connection, statement, parameters)
+
+    monkeypatch.setattr(audience, "_in_time", slow_at_first)
+    monkeypatch.setattr(audience, "_EXACT_SECONDS", 0.2)
+    monkeypatch.setattr(audience, "_ESTIMATE_SECONDS", 0.2)
+    slow = 1
+    # So few are all asked, and nothing is left to estimate.
+    estimated = (await client.post(f"{SEGMENTS}/preview", json=body)).json()
+    assert estimated == counted | {"countBetween": [1, 1]}
+    asked, slow = 0, 2
+    given_up = await client.post(f"{SEGMENTS}/preview", json=body)
+    assert given_up.status_code == 504, given_up.text
+    assert "neither counted nor estimated" in given_up.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,11 @@ class PreviewView(View):
     """Who would be a member now."""
 
     normalized_criteria: dict[str, Any]
-    count: int
+    count: int = Field(description="Exact, or the likeliest number where `countBetween` is given.")
+    count_between: tuple[int, int] | None = Field(
+        description="Where the count lies with a confidence of 95 %, if there was no time to count "
+        "and it was estimated from 20,000 customers. Null for an exact count."
+    )
     customers: int = Field(description="All customers of the business.")
     share: float | None = Field(description="`count` over `customers`.")
     sample: list[SampledView]
@@ -257,6 +261,7 @@ class PreviewView(View):
         return cls(
             normalized_criteria=dict(normalized),
             count=found.matching,
+            count_between=found.between,
             customers=found.customers,
             share=share(found.matching, found.customers),
             sample=[
