@@ -66,26 +66,13 @@ WITH kept AS MATERIALIZED (
 ), months AS MATERIALIZED (
     SELECT count(ensure_partition('location_history', month)) FROM unnest($3::date[]) AS month
     WHERE month + interval '1 month 1 day' > coalesce((SELECT since FROM kept), '-infinity')
-), owners AS MATERIALIZED (
-    SELECT c.sk
-    FROM months CROSS JOIN unnest($2::text[]) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT sk FROM customers
-        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-        ORDER BY id LIMIT 1
-    ) AS c
-    ORDER BY c.sk
 ), locked AS MATERIALIZED (
-    SELECT c.*
-    FROM owners
-    CROSS JOIN LATERAL (
-        SELECT id, sk, last_known_latitude, last_known_longitude, last_location_accuracy,
-               last_location_captured_at, last_location_source, last_location_captured_by
-        FROM customers
-        WHERE tenant_id = (SELECT $1::integer) AND sk BETWEEN owners.sk AND owners.sk
-        ORDER BY sk LIMIT 1
-        FOR NO KEY UPDATE
-    ) AS c
+    SELECT id, sk, last_known_latitude, last_known_longitude, last_location_accuracy,
+           last_location_captured_at, last_location_source, last_location_captured_by
+    FROM customers
+    WHERE tenant_id = $1 AND id = ANY ($2::text[]) AND (SELECT count FROM months) >= 0
+    ORDER BY sk
+    FOR NO KEY UPDATE
 ), received AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'capture', stated.digest::uuid

@@ -57,14 +57,10 @@ class Received:
 # lengths of arrays.
 _RECEIVE = """
 WITH known AS MATERIALIZED (
-    SELECT c.sk, c.id
-    FROM unnest($2::text[]) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT sk, id FROM customers
-        WHERE tenant_id = (SELECT $1::integer) AND id BETWEEN wanted.id AND wanted.id
-        ORDER BY id LIMIT 1
-        FOR KEY SHARE
-    ) AS c
+    SELECT sk, id FROM customers
+    WHERE tenant_id = $1 AND id = ANY ($2::text[])
+    ORDER BY sk
+    FOR KEY SHARE
 ), months AS MATERIALIZED (
     SELECT ensure_partition('behavior_events', month) AS made
     FROM unnest($5::date[]) AS needed (month)

@@ -23,8 +23,14 @@ log = logging.getLogger(__name__)
 
 #: So many are served together at most, which bounds a statement and its locks.
 MOST_TOGETHER = 500
+#: So many writes share a commit at most. Were all who send at the same time to share one, the
+#: process would have nothing to do until they are written, and then the database until they are
+#: answered.
+MOST_A_COMMIT = 32
 #: One piece of work is put into words while the database is busy with the other.
 AT_ONCE = 2
+#: For so few another piece is not worth its commit, while there is one under way.
+WORTH_ANOTHER = 8
 #: So many wait in one line at most: more than the database takes in while a client is patient.
 MOST_WAITING = 5_000
 
@@ -42,8 +48,8 @@ class LineFull(DatabaseUnavailableError):
 class Line(Generic[Item, Outcome]):
     """Those who wait for the same work, in the order they came.
 
-    At most `at_once` pieces of work are under way. While there is one, another begins when as many
-    wait as are being served: few who come early do not keep many from sharing.
+    At most `at_once` pieces of work are under way. While there is one, another begins when enough
+    wait to be worth it.
 
     `work` gets some items and answers with an outcome for each, in their order. Where it fails for
     many, each is tried alone, so that a bad one fails by itself; unless it is the database that is
@@ -64,7 +70,6 @@ class Line(Generic[Item, Outcome]):
         self._most_waiting = most_waiting
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._serving: set[asyncio.Task[None]] = set()
-        self._being_served = 0
 
     async def join(self, item: Item) -> Outcome:
         """Wait for the outcome of `item`, and no longer than the caller does.
@@ -86,7 +91,7 @@ class Line(Generic[Item, Outcome]):
             await asyncio.wait(self._serving)
 
     def _is_worth_another(self) -> bool:
-        return 0 < self._being_served <= len(self._waiting)
+        return len(self._waiting) >= WORTH_ANOTHER
 
     async def _serve(self) -> None:
         this = asyncio.current_task()
@@ -95,12 +100,7 @@ class Line(Generic[Item, Outcome]):
             while self._waiting and (len(self._serving) == 1 or self._is_worth_another()):
                 # Whoever is ready to join already does so first.
                 await asyncio.sleep(0)
-                served = self._next()
-                self._being_served += len(served)
-                try:
-                    await self._serve_together(served)
-                finally:
-                    self._being_served -= len(served)
+                await self._serve_together(self._next())
         except BaseException:
             # Only a loop that is going down ends this task early.
             while self._waiting:
@@ -158,7 +158,7 @@ class Gathering(Generic[Item, Outcome]):
         self,
         write: Callable[[Connection, Tenant, Sequence[Item]], Awaitable[Sequence[Outcome]]],
         *,
-        most_together: int = MOST_TOGETHER,
+        most_together: int = MOST_A_COMMIT,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._write = write

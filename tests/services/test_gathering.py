@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.database import Connection, Database, DatabaseUnavailableError
 from app.domain.tenant import Tenant
-from app.services.gathering import Gathering, Line, LineFull
+from app.services.gathering import WORTH_ANOTHER, Gathering, Line, LineFull
 from tests.factories import make_tenant
 
 
@@ -33,7 +33,7 @@ async def test_those_who_come_meanwhile_are_served_together_in_order() -> None:
     assert calls == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
 
-async def test_another_piece_of_work_begins_when_as_many_wait_as_are_being_served() -> None:
+async def test_another_piece_of_work_begins_when_enough_wait() -> None:
     calls: list[list[int]] = []
     ends = [asyncio.Event() for _ in range(4)]
 
@@ -50,18 +50,19 @@ async def test_another_piece_of_work_begins_when_as_many_wait_as_are_being_serve
 
     line = Line(work, at_once=2)
     everybody = await join(0, 1, 2)
-    everybody += await join(3, 4)
+    few = list(range(3, 2 + WORTH_ANOTHER))
+    everybody += await join(*few)
     assert calls == [[0, 1, 2]]
-    everybody += await join(5)
-    assert calls == [[0, 1, 2], [3, 4, 5]]
-    everybody += await join(*range(6, 12))
+    everybody += await join(99)
+    assert calls == [[0, 1, 2], [*few, 99]]
+    everybody += await join(*range(100, 100 + WORTH_ANOTHER))
     assert len(calls) == 2  # never three
     ends[1].set()
     everybody += await join()
-    assert calls[2:] == [[6, 7, 8, 9, 10, 11]]
+    assert calls[2:] == [list(range(100, 100 + WORTH_ANOTHER))]
     for end in ends:
         end.set()
-    assert await asyncio.gather(*everybody) == list(range(12))
+    assert await asyncio.gather(*everybody) == [item for call in calls for item in call]
     await line.drain()
 
 
