@@ -38,7 +38,7 @@ WITH made AS (
     RETURNING tenant_id, id
 )
 INSERT INTO received_ids (tenant_id, kind, digest)
-SELECT tenant_id, 'capture', md5(id)::uuid FROM made
+SELECT tenant_id, 'capture', received_digest(id) FROM made
 """
 
 _COPIED = (
