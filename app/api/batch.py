@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Query, Request
 from pydantic import ValidationError
+from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
 from app.api import errors, idempotency, ndjson
@@ -216,7 +217,7 @@ def _json_response(request: Request, outcomes: list[ItemOutcome]) -> Response:
         status = 207
     else:
         return _none_accepted(request, rejected, document)
-    return Response(json.dumps(document), status_code=status, media_type="application/json")
+    return Response(to_json(document), status_code=status, media_type="application/json")
 
 
 def _none_accepted(
