@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import Fix, Place
+from app.repositories.arrays import columns_of
 
 
 class NewCapture(NamedTuple):
-    """A capture to be stored. `flags` are joined with commas."""
+    """A capture to be stored. `flags` are joined with commas, if there are any."""
 
     id: str
     customer_sk: int
@@ -32,7 +33,7 @@ class NewCapture(NamedTuple):
     visit_type: str | None
     visit_notes: str | None
     photo_url: str | None
-    flags: str
+    flags: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ WITH moved AS (
     SELECT $1, id, customer_sk, captured_at,
            ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), accuracy, altitude, speed, heading,
            source, captured_by, device_id, visit_type, visit_notes, photo_url,
-           string_to_array(flags, ',')
+           coalesce(string_to_array(flags, ','), '{}')
     FROM unnest(
         $2::text[], $3::bigint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::float8[],
         $8::float8[], $9::float8[], $10::float8[], $11::text[], $12::text[], $13::text[],
@@ -207,7 +208,7 @@ async def add_many(
         connection,
         _ADD,
         tenant_id,
-        *map(list, zip(*captures, strict=True)),
+        *columns_of(captures),
         *map(list, zip(*places, strict=True) if places else _NO_MOVES),
     )
     ids: set[str] = set()

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import fetch_rows
 from app.domain.event import Totals
+from app.repositories.arrays import columns_of
 
 
 class NewEvent(NamedTuple):
@@ -183,17 +184,12 @@ async def insert_many(
 ) -> None:
     """Write events, each with the key of its customer, and add `totals` to the summaries."""
     owners, rows = zip(*events, strict=True)
-    # What no event has need not be said for each: where an array is missing, unnest gives nulls.
-    columns = [
-        None if all(value is None for value in column) else list(column)
-        for column in zip(*rows, strict=True)
-    ]
     await fetch_rows(
         connection,
         _INSERT,
         tenant_id,
         list(owners),
-        *columns,
+        *columns_of(rows),
         list(totals),
         *_summary_columns(totals),
     )

@@ -350,7 +350,7 @@ def _row(each: _Stated, customer_sk: int, flags: Sequence[Flag]) -> NewCapture:
         None if record.visit_type is None else record.visit_type.value,
         record.notes,
         record.photo_url,
-        ",".join(flags),
+        ",".join(flags) or None,
     )
 
 
