@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import fetch_rows
 from app.domain.event import Totals
-from app.repositories.arrays import columns_of
+from app.repositories.arrays import columns_of, joined, split
 
 
 class NewEvent(NamedTuple):
@@ -56,10 +56,10 @@ class Received:
 #
 # IS TRUE keeps the planner from turning the look-up into a loop over pairs: it knows nothing of the
 # lengths of arrays.
-_RECEIVE = """
+_RECEIVE = f"""
 WITH known AS MATERIALIZED (
     SELECT sk, id FROM customers
-    WHERE tenant_id = $1 AND id = ANY ($2::text[])
+    WHERE tenant_id = $1 AND id = ANY ({split("$2")})
     ORDER BY sk
     FOR KEY SHARE
 ), months AS MATERIALIZED (
@@ -69,7 +69,7 @@ WITH known AS MATERIALIZED (
 ), fresh AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'event', named.digest::uuid
-    FROM unnest($3::text[], $4::text[]) AS named (digest, customer_id)
+    FROM unnest({split("$3")}, {split("$4")}) AS named (digest, customer_id)
     WHERE (named.customer_id IN (SELECT id FROM known)) IS TRUE
     ORDER BY named.digest
     ON CONFLICT DO NOTHING
@@ -101,6 +101,17 @@ ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
     updated_at = now()
 """
 
+# The columns of a `NewEvent`, beginning with $3.
+_KINDS = {"occurred_at": "timestamptz", "event_value": "bigint"} | dict.fromkeys(
+    ("latitude", "longitude"), "double precision"
+)
+_ARRAYS = [
+    f"${number}::{_KINDS[name]}[]"
+    if name in _KINDS
+    else split(f"${number}") + ("::jsonb[]" if name == "properties" else "")
+    for number, name in enumerate(NewEvent._fields, 3)
+]
+
 # A duplicate never comes this far, so what is added is added once. The segments that ask of events
 # are left to a job, so that an event waits for none of them.
 _INSERT = f"""
@@ -114,11 +125,7 @@ WITH written AS (
     SELECT $1, customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
            product_category, event_value, properties, page_url, referrer_url, ip_network::cidr,
            user_agent, device_type, browser, os, latitude, longitude, country, city, session_id
-    FROM unnest(
-        $2::bigint[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::bigint[], $11::jsonb[], $12::text[], $13::text[],
-        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::double precision[],
-        $20::double precision[], $21::text[], $22::text[], $23::text[]
+    FROM unnest($2::bigint[], {", ".join(_ARRAYS)}
     ) AS incoming (
         customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
         product_category, event_value, properties, page_url, referrer_url, ip_network, user_agent,
@@ -161,9 +168,9 @@ async def receive(
         connection,
         _RECEIVE,
         tenant_id,
-        list(customer_ids),
-        list(digests),
-        list(owners),
+        joined(list(customer_ids)),
+        joined(digests),
+        joined(owners),
         list(months),
     )
     customers: dict[str, int] = {}
@@ -189,7 +196,10 @@ async def insert_many(
         _INSERT,
         tenant_id,
         list(owners),
-        *columns_of(rows),
+        *(
+            column if name in _KINDS else joined(column)
+            for name, column in zip(NewEvent._fields, columns_of(rows), strict=True)
+        ),
         list(totals),
         *_summary_columns(totals),
     )

@@ -32,6 +32,24 @@ _USER_AGENTS = (
 )
 _TYPES = ("page_view", "page_view", "product_view", "add_to_cart", "purchase")
 
+#: What is there already, so that indexes have the size they will have.
+_EVENTS_A_CUSTOMER = 5
+_HISTORY = """
+WITH made AS (
+    INSERT INTO behavior_events (tenant_id, id, customer_sk, occurred_at, event_type,
+                                 event_category, product_id, product_category, event_value,
+                                 session_id, device_type)
+    SELECT tenant_id, 'history-' || sk || '-' || number, sk,
+           now() - make_interval(days => 2 + (sk % 28)::integer, mins => number),
+           CASE number % 3 WHEN 0 THEN 'product_view' ELSE 'page_view' END, 'website',
+           'prod-' || sk % 500, 'Category ' || sk % 20, 100 * number, 's-' || sk, 'mobile'
+    FROM customers, generate_series(1, $1::integer) AS number
+    RETURNING tenant_id, id
+)
+INSERT INTO received_ids (tenant_id, kind, digest)
+SELECT tenant_id, 'event', received_digest(id) FROM made
+"""
+
 #: What is sent, by the column it becomes, where nothing has to be done for it.
 _COPIED = {
     "id": "eventId",
@@ -51,11 +69,14 @@ _COLUMNS = (
 
 async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
     """Events a second over validated bodies a second, and a batch's rate over COPY's."""
-    async with business(cluster_url, "events", sizes.customers) as of:
+    async with business(cluster_url, "events", sizes.many_customers) as of:
         await of.owner.execute(
-            "SELECT ensure_partition('behavior_events', (now() - interval '1 day')::date),"
+            "SELECT ensure_partition('behavior_events', (now() - interval '31 days')::date),"
+            " ensure_partition('behavior_events', (now() - interval '1 day')::date),"
             " ensure_partition('behavior_events', now()::date)"
         )
+        taken = await seconds_of(of.owner.execute(_HISTORY, _EVENTS_A_CUSTOMER))
+        say(f"  {_EVENTS_A_CUSTOMER * sizes.many_customers:,} events in {taken:.0f} s")
         await of.settle()
         ids = await customer_ids(of)
         return [await _singles(of, sizes, ids), await _batches(of, sizes, ids)]
