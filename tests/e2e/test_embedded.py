@@ -131,6 +131,9 @@ def test_a_cluster_left_by_a_kill_is_taken_over_and_stopped(data_dir: Path) -> N
 def test_ctrl_c_in_the_terminal_leaves_the_server_to_us(data_dir: Path) -> None:
     with in_another_process(
         data_dir,
+        # A shell lets what it starts in the background ignore it, and with it these tests.
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         "    print('waiting', flush=True)\n"
         "    time.sleep(60)\n"
