@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import Fix, Place
-from app.repositories.arrays import columns_of
+from app.repositories.arrays import columns_of, joined, split
 
 
 class NewCapture(NamedTuple):
@@ -60,7 +60,7 @@ class Taken:
 # own order, so that no two writers wait for each other. An id is received only where its customer
 # is there and its capture is kept: what is refused may be sent again. `IS TRUE` keeps the list of
 # owners a hash.
-_TAKE = """
+_TAKE = f"""
 WITH kept AS MATERIALIZED (
     SELECT $7::timestamptz - location_retention_days * interval '1 day' AS since
     FROM tenants WHERE id = $1
@@ -71,13 +71,13 @@ WITH kept AS MATERIALIZED (
     SELECT id, sk, last_known_latitude, last_known_longitude, last_location_accuracy,
            last_location_captured_at, last_location_source, last_location_captured_by
     FROM customers
-    WHERE tenant_id = $1 AND id = ANY ($2::text[]) AND (SELECT count FROM months) >= 0
+    WHERE tenant_id = $1 AND id = ANY ({split("$2")}) AND (SELECT count FROM months) >= 0
     ORDER BY sk
     FOR NO KEY UPDATE
 ), received AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'capture', stated.digest::uuid
-    FROM unnest($4::text[], $5::text[], $6::timestamptz[])
+    FROM unnest({split("$4")}, {split("$5")}, $6::timestamptz[])
         AS stated (digest, customer_id, captured_at)
     WHERE (stated.customer_id IN (SELECT id FROM locked)) IS TRUE
       AND stated.captured_at >= coalesce((SELECT since FROM kept), '-infinity')
@@ -115,13 +115,16 @@ async def take(
 
     The customers are locked in key order until the transaction ends.
     """
+    digests, owned_by, captured_at = zip(*received, strict=True) if received else ((), (), ())
     rows = await fetch_rows(
         connection,
         _TAKE,
         tenant_id,
-        list(customer_ids),
+        joined(list(customer_ids)),
         list(months),
-        *map(list, zip(*received, strict=True) if received else ((), (), ())),
+        joined(digests),
+        joined(owned_by),
+        list(captured_at),
         now,
     )
     owners: dict[str, Owner] = {}
@@ -142,7 +145,20 @@ def _known_place(columns: Sequence[Any]) -> Fix | None:
     return None if latitude is None else Fix(Place(latitude, longitude), *known)
 
 
-_ADD = """
+# The columns of a `NewCapture`, beginning with $2. Notes are prose.
+_KINDS = {
+    "customer_sk": "bigint",
+    "captured_at": "timestamptz",
+    "visit_notes": "text",
+} | dict.fromkeys(
+    ("latitude", "longitude", "accuracy", "altitude", "speed", "heading"), "double precision"
+)
+_ARRAYS = [
+    f"${number}::{_KINDS[name]}[]" if name in _KINDS else split(f"${number}")
+    for number, name in enumerate(NewCapture._fields, 2)
+]
+
+_ADD = f"""
 WITH moved AS (
     UPDATE customers c
     SET last_known_latitude = m.latitude, last_known_longitude = m.longitude,
@@ -162,11 +178,8 @@ WITH moved AS (
     SELECT $1, id, customer_sk, captured_at,
            ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), accuracy, altitude, speed, heading,
            source, captured_by, device_id, visit_type, visit_notes, photo_url,
-           coalesce(string_to_array(flags, ','), '{}')
-    FROM unnest(
-        $2::text[], $3::bigint[], $4::timestamptz[], $5::float8[], $6::float8[], $7::float8[],
-        $8::float8[], $9::float8[], $10::float8[], $11::text[], $12::text[], $13::text[],
-        $14::text[], $15::text[], $16::text[], $17::text[]
+           coalesce(string_to_array(flags, ','), '{{}}')
+    FROM unnest({", ".join(_ARRAYS)}
     ) AS incoming (
         id, customer_sk, captured_at, latitude, longitude, accuracy, altitude, speed, heading,
         source, captured_by, device_id, visit_type, visit_notes, photo_url, flags
@@ -208,7 +221,10 @@ async def add_many(
         connection,
         _ADD,
         tenant_id,
-        *columns_of(captures),
+        *(
+            column if name in _KINDS else joined(column)
+            for name, column in zip(NewCapture._fields, columns_of(captures), strict=True)
+        ),
         *map(list, zip(*places, strict=True) if places else _NO_MOVES),
     )
     ids: set[str] = set()

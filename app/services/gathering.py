@@ -26,11 +26,11 @@ MOST_TOGETHER = 500
 #: So many writes share a commit at most. Were all who send at the same time to share one, the
 #: process would have nothing to do until they are written, and then the database until they are
 #: answered.
-MOST_A_COMMIT = 32
-#: One piece of work is put into words while the database is busy with the other.
-AT_ONCE = 2
+MOST_A_COMMIT = 20
+#: One piece of work is put into words while the database is busy with the others.
+AT_ONCE = 3
 #: For so few another piece is not worth its commit, while there is one under way.
-WORTH_ANOTHER = 8
+WORTH_ANOTHER = 4
 #: So many wait in one line at most: more than the database takes in while a client is patient.
 MOST_WAITING = 5_000
 
