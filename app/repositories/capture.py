@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import Fix, Place
-from app.repositories.arrays import columns_of, joined, split
+from app.repositories.arrays import columns_of, joined, split, unnested
 
 
 class NewCapture(NamedTuple):
@@ -153,10 +153,6 @@ _KINDS = {
 } | dict.fromkeys(
     ("latitude", "longitude", "accuracy", "altitude", "speed", "heading"), "double precision"
 )
-_ARRAYS = [
-    f"${number}::{_KINDS[name]}[]" if name in _KINDS else split(f"${number}")
-    for number, name in enumerate(NewCapture._fields, 2)
-]
 
 _ADD = f"""
 WITH moved AS (
@@ -179,7 +175,7 @@ WITH moved AS (
            ST_SetSRID(ST_MakePoint(longitude, latitude), 4326), accuracy, altitude, speed, heading,
            source, captured_by, device_id, visit_type, visit_notes, photo_url,
            coalesce(string_to_array(flags, ','), '{{}}')
-    FROM unnest({", ".join(_ARRAYS)}
+    FROM unnest({unnested(NewCapture._fields, _KINDS, first=2)}
     ) AS incoming (
         id, customer_sk, captured_at, latitude, longitude, accuracy, altitude, speed, heading,
         source, captured_by, device_id, visit_type, visit_notes, photo_url, flags
@@ -221,10 +217,7 @@ async def add_many(
         connection,
         _ADD,
         tenant_id,
-        *(
-            column if name in _KINDS else joined(column)
-            for name, column in zip(NewCapture._fields, columns_of(captures), strict=True)
-        ),
+        *columns_of(captures, NewCapture._fields, _KINDS),
         *map(list, zip(*places, strict=True) if places else _NO_MOVES),
     )
     ids: set[str] = set()

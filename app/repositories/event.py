@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import fetch_rows
 from app.domain.event import Totals
-from app.repositories.arrays import columns_of, joined, split
+from app.repositories.arrays import columns_of, joined, split, unnested
 
 
 class NewEvent(NamedTuple):
@@ -102,15 +102,11 @@ ON CONFLICT (tenant_id, customer_sk) DO UPDATE SET
 """
 
 # The columns of a `NewEvent`, beginning with $3.
-_KINDS = {"occurred_at": "timestamptz", "event_value": "bigint"} | dict.fromkeys(
-    ("latitude", "longitude"), "double precision"
-)
-_ARRAYS = [
-    f"${number}::{_KINDS[name]}[]"
-    if name in _KINDS
-    else split(f"${number}") + ("::jsonb[]" if name == "properties" else "")
-    for number, name in enumerate(NewEvent._fields, 3)
-]
+_KINDS = {
+    "occurred_at": "timestamptz",
+    "event_value": "bigint",
+    "properties": "jsonb",
+} | dict.fromkeys(("latitude", "longitude"), "double precision")
 
 # A duplicate never comes this far, so what is added is added once. The segments that ask of events
 # are left to a job, so that an event waits for none of them.
@@ -125,7 +121,7 @@ WITH written AS (
     SELECT $1, customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
            product_category, event_value, properties, page_url, referrer_url, ip_network::cidr,
            user_agent, device_type, browser, os, latitude, longitude, country, city, session_id
-    FROM unnest($2::bigint[], {", ".join(_ARRAYS)}
+    FROM unnest($2::bigint[], {unnested(NewEvent._fields, _KINDS, first=3)}
     ) AS incoming (
         customer_sk, id, occurred_at, event_type, event_category, product_id, product_name,
         product_category, event_value, properties, page_url, referrer_url, ip_network, user_agent,
@@ -196,10 +192,7 @@ async def insert_many(
         _INSERT,
         tenant_id,
         list(owners),
-        *(
-            column if name in _KINDS else joined(column)
-            for name, column in zip(NewEvent._fields, columns_of(rows), strict=True)
-        ),
+        *columns_of(rows, NewEvent._fields, _KINDS),
         list(totals),
         *_summary_columns(totals),
     )

@@ -310,3 +310,14 @@ async def test_writing_needs_the_scope(
     key = await make_key(database, tenant, scopes=frozenset(Scope) - {Scope.EVENTS_WRITE})
     answer = await anonymous.post(EVENTS, json=event(1), headers={"X-API-Key": key})
     assert answer.status_code == 403
+
+
+async def test_a_user_agent_may_hold_anything(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "anna")
+    agent = "Some\x1fthing/1.0 (\x01; \x7f) Evil\x1fBot/\x1f2"
+    event = {"customerId": "anna", "eventType": "page_view", "userAgent": agent}
+    for path, body in (("", event), ("/batch", [event, event | {"userAgent": ""}])):
+        answer = await client.post(f"/api/segmentation/events{path}", json=body)
+        assert answer.is_success, answer.text
