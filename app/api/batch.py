@@ -106,7 +106,7 @@ class Batch(Generic[R]):
 
     def identity_in(self, item: object) -> str | None:
         """The id of an item as it was sent, if it has one."""
-        identity = self.model.identity_in(item) if isinstance(item, dict) else None
+        identity = item.get(self.model.id_name) if isinstance(item, dict) else None
         return identity if isinstance(identity, str) else None
 
 

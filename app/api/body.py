@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, NoReturn
 
 from fastapi.exceptions import RequestValidationError
@@ -74,9 +75,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{digits} is beyond the range of numbers")
-    return number
+    if isfinite(number):
+        return number
+    raise ValueError(f"{digits} is beyond the range of numbers")
 
 
 def _unstorable(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

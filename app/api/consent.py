@@ -27,7 +27,7 @@ from app.services.face_consent import (
     record_consents,
     withdraw_consent,
 )
-from app.services.outcomes import zoned
+from app.services.wall_clock import zoned
 
 router = routes("face", "/api/face")
 

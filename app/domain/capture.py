@@ -100,10 +100,11 @@ def read_place(latitude: float, longitude: float) -> tuple[Place, bool]:
 
 def may_be_swapped(place: Place) -> bool:
     """Whether the place could be in question at all: turned round it is one, and far away."""
-    turned = Place(place.longitude, place.latitude)
+    latitude, longitude = place
     return (
-        abs(turned.latitude) <= 90
-        and great_circle_metres(*place, *turned) > _FAR_METRES - _NEAR_METRES
+        abs(longitude) <= 90
+        and great_circle_metres(latitude, longitude, longitude, latitude)
+        > _FAR_METRES - _NEAR_METRES
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import driver_of, fetch_row, fetch_rows
 from app.domain.capture import Fix, Place
 from app.repositories.arrays import columns_of, joined, split, unnested
+from app.repositories.received_id import WRITTEN_DIGESTS, written_digests
 
 
 class NewCapture(NamedTuple):
@@ -58,8 +59,7 @@ class Taken:
 
 # The rows of customers are locked in the order of their keys, and digests come after them in their
 # own order, so that no two writers wait for each other. An id is received only where its customer
-# is there and its capture is kept: what is refused may be sent again. `IS TRUE` keeps the list of
-# owners a hash.
+# is there: what is refused may be sent again. `IS TRUE` keeps the list of owners a hash.
 _TAKE = f"""
 WITH kept AS MATERIALIZED (
     SELECT $7::timestamptz - location_retention_days * interval '1 day' AS since
@@ -77,29 +77,26 @@ WITH kept AS MATERIALIZED (
 ), received AS (
     INSERT INTO received_ids (tenant_id, kind, digest)
     SELECT $1, 'capture', stated.digest::uuid
-    FROM unnest({split("$4")}, {split("$5")}, $6::timestamptz[])
-        AS stated (digest, customer_id, captured_at)
+    FROM unnest({split("$4")}, {split("$5")}) AS stated (digest, customer_id)
     WHERE (stated.customer_id IN (SELECT id FROM locked)) IS TRUE
-      AND stated.captured_at >= coalesce((SELECT since FROM kept), '-infinity')
+      AND $6::timestamptz >= coalesce((SELECT since FROM kept), '-infinity')
     ORDER BY stated.digest
     ON CONFLICT DO NOTHING
     RETURNING digest
 )
 SELECT 'owner' AS found, locked.*, NULL AS digest FROM locked
 UNION ALL
-SELECT 'new', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, replace(digest::text, '-', '')
-FROM received
+SELECT 'new', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, {WRITTEN_DIGESTS} FROM received
 UNION ALL
 SELECT 'kept', NULL, NULL, NULL, NULL, NULL, since, NULL, NULL, NULL FROM kept
 """
 
 
 class Received(NamedTuple):
-    """An id that a client gave, as a digest, and of whose capture of when."""
+    """An id that a client gave, as a digest, and of whose capture."""
 
     digest: str
     customer_id: str
-    captured_at: datetime
 
 
 async def take(
@@ -109,13 +106,15 @@ async def take(
     months: Collection[date],
     received: Sequence[Received],
     *,
+    oldest: datetime,
     now: datetime,
 ) -> Taken:
-    """Lock the customers, make the months' partitions, and receive the ids of what is kept.
+    """Lock the customers, make the months' partitions, and receive the ids.
 
-    The customers are locked in key order until the transaction ends.
+    The customers are locked in key order until the transaction ends. No id is received where the
+    tenant keeps nothing as old as `oldest`.
     """
-    digests, owned_by, captured_at = zip(*received, strict=True) if received else ((), (), ())
+    digests, owned_by = zip(*received, strict=True) if received else ((), ())
     rows = await fetch_rows(
         connection,
         _TAKE,
@@ -124,20 +123,20 @@ async def take(
         list(months),
         joined(digests),
         joined(owned_by),
-        list(captured_at),
+        oldest,
         now,
     )
     owners: dict[str, Owner] = {}
-    new: set[str] = set()
+    new: frozenset[str] = frozenset()
     kept: datetime | None = None
     for found, identity, sk, *place, digest in rows:
         if found == "owner":
             owners[identity] = Owner(sk, _known_place(place))
         elif found == "new":
-            new.add(digest)
+            new = written_digests(digest)
         else:
             kept = place[3]
-    return Taken(owners, frozenset(new), kept)
+    return Taken(owners, new, kept)
 
 
 def _known_place(columns: Sequence[Any]) -> Fix | None:
@@ -154,6 +153,7 @@ _KINDS = {
     ("latitude", "longitude", "accuracy", "altitude", "speed", "heading"), "double precision"
 )
 
+# An id that is received for the first time has no row: whatever has one stays received for as long.
 _ADD = f"""
 WITH moved AS (
     UPDATE customers c
@@ -180,26 +180,10 @@ WITH moved AS (
         id, customer_sk, captured_at, latitude, longitude, accuracy, altitude, speed, heading,
         source, captured_by, device_id, visit_type, visit_notes, photo_url, flags
     )
-    ON CONFLICT DO NOTHING
-    RETURNING id
 )
-SELECT id, NULL::uuid AS segments_version FROM stored
-UNION ALL
-SELECT NULL, watch_segments($1, $18) WHERE cardinality($18) > 0
+SELECT watch_segments($1, $18) WHERE cardinality($18) > 0
 """
 _NO_MOVES: tuple[tuple[Any, ...], ...] = ((),) * 7
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The ids of captures that were stored: not of one that was there with this very id and time.
-
-    `segments_version` is that of the segments to tell the customers who moved of, if there are any
-    (`segment_member.watch`).
-    """
-
-    ids: frozenset[str]
-    segments_version: UUID | None
 
 
 async def add_many(
@@ -207,8 +191,12 @@ async def add_many(
     tenant_id: int,
     captures: Sequence[NewCapture],
     moved: Mapping[int, Fix],
-) -> Stored:
-    """Store captures, and the last known places of customers by their keys, in one statement."""
+) -> UUID | None:
+    """Store captures, and the last known places of customers by their keys, in one statement.
+
+    The version of the segments to tell the customers who moved of, if there are any
+    (`segment_member.watch`).
+    """
     places = [
         (sk, *known.place, known.accuracy, known.at, known.source, known.captured_by)
         for sk, known in moved.items()
@@ -220,14 +208,7 @@ async def add_many(
         *columns_of(captures, NewCapture._fields, _KINDS),
         *map(list, zip(*places, strict=True) if places else _NO_MOVES),
     )
-    ids: set[str] = set()
-    version: UUID | None = None
-    for identity, segments_version in rows:
-        if identity is None:
-            version = segments_version
-        else:
-            ids.add(identity)
-    return Stored(frozenset(ids), version)
+    return rows[0][0] if rows else None
 
 
 # The one nearest as stated and the one nearest when turned round, because a sphere has no outline

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database import fetch_rows
 from app.domain.event import Totals
 from app.repositories.arrays import columns_of, joined, split, unnested
+from app.repositories.received_id import WRITTEN_DIGESTS, written_digests
 
 
 class NewEvent(NamedTuple):
@@ -79,7 +80,7 @@ SELECT sk, id, NULL AS digest FROM known
 UNION ALL
 SELECT NULL, NULL, NULL FROM months WHERE made IS NULL
 UNION ALL
-SELECT NULL, NULL, replace(digest::text, '-', '') FROM fresh
+SELECT NULL, NULL, {WRITTEN_DIGESTS} FROM fresh
 """
 
 #: What follows an INSERT INTO behavior_summaries AS s: it adds to what is there.
@@ -170,13 +171,13 @@ async def receive(
         list(months),
     )
     customers: dict[str, int] = {}
-    fresh: set[str] = set()
-    for sk, customer_id, digest in rows:
-        if digest is None:
-            customers[customer_id] = sk
+    fresh: frozenset[str] = frozenset()
+    for sk, customer_id, digests_written in rows:
+        if sk is None:
+            fresh = written_digests(digests_written)
         else:
-            fresh.add(digest)
-    return Received(customers, frozenset(fresh))
+            customers[customer_id] = sk
+    return Received(customers, fresh)
 
 
 async def insert_many(

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from app.database import Connection
 from app.domain.capture import (
@@ -17,23 +16,21 @@ from app.domain.capture import (
     may_be_swapped,
     read_place,
 )
-from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import capture as captures
 from app.repositories.capture import NewCapture, Owner, Received, Taken
 from app.repositories.received_id import digest_of
 from app.services.former_ids import explain_missing
 from app.services.outcomes import (
-    EARLIEST,
     NO_CUSTOMER,
     ItemError,
     ItemOutcome,
     Rejected,
     invalid,
-    zoned,
 )
 from app.services.records import CaptureRecord
 from app.services.segmentation import refresh_watched
+from app.services.wall_clock import WallClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +76,22 @@ async def record_captures(
         except Rejected as rejected:
             outcomes[index] = _rejected(index, record, rejected.error)
     taken, gone = await _take(connection, tenant, stated, now)
+    if taken.kept_since is not None and taken.kept_since > _oldest(stated):
+        kept: list[_Stated] = []
+        for each in stated:
+            if each.captured_at >= taken.kept_since:
+                kept.append(each)
+            else:
+                error = _too_old(taken.kept_since)
+                outcomes[each.index] = _rejected(each.index, each.record, error)
+        # Nothing was received yet: what is refused may be sent again.
+        stated = kept
+        taken, gone = await _take(connection, tenant, stated, now)
     unseen = set(taken.new)
     written: list[tuple[_Stated, Owner]] = []
     for each in stated:
         owner = taken.owners.get(each.record.customer_id)
-        if taken.kept_since is not None and each.captured_at < taken.kept_since:
-            day = taken.kept_since.date()
-            error = ItemError("/capturedAt", f"lies before {day}, and nothing older is kept")
-            outcomes[each.index] = _rejected(each.index, each.record, error)
-        elif owner is None:
+        if owner is None:
             error = gone.get(each.record.customer_id, NO_CUSTOMER)
             outcomes[each.index] = _rejected(each.index, each.record, error)
         elif each.digest is None:
@@ -147,19 +151,19 @@ class _Rules:
 
     def __init__(self, tenant: Tenant, now: datetime) -> None:
         self._tenant = tenant
-        self._now = now
-        self._zone = ZoneInfo(tenant.timezone)
+        self._clock = WallClock(tenant, now)
 
     def stated(self, index: int, record: CaptureRecord) -> _Stated:
         """The capture as it is to be judged. Raises Rejected."""
-        if record.user_id not in (None, self._tenant.slug, str(self._tenant.id)):
+        if record.user_id is not None and not self._tenant.is_named(record.user_id):
             raise Rejected("/userId", "names another tenant than the key's")
-        captured_at = self._moment(record.captured_at)
+        now = self._clock.now
+        captured_at = self._clock.past(record.captured_at, "/capturedAt")
         try:
             place, swapped = read_place(record.latitude, record.longitude)
         except ValueError as error:
             raise Rejected("/latitude", str(error)) from None
-        at = min(captured_at, self._now)
+        at = min(captured_at, now)
         fix = Fix(
             place,
             _known("/accuracy", record.accuracy),
@@ -171,7 +175,7 @@ class _Rules:
             index,
             record,
             captured_at,
-            captured_at - self._now,
+            captured_at - now,
             swapped,
             at,
             fix,
@@ -179,16 +183,6 @@ class _Rules:
             _known("/heading", record.heading),
             digest_of(record.id) if record.is_named else None,
         )
-
-    def _moment(self, stated: datetime | None) -> datetime:
-        if stated is None:
-            return self._now
-        moment = zoned(stated, self._zone)
-        if moment < EARLIEST:
-            raise Rejected("/capturedAt", "must not lie before 1970")
-        if moment > self._now + MAX_AHEAD:
-            raise Rejected("/capturedAt", "must not lie more than 24 hours in the future")
-        return moment.astimezone(UTC)
 
 
 def _known(pointer: str, value: float | None) -> float | None:
@@ -205,13 +199,14 @@ async def _take(
     """The owners under the ids that were stated, new digests; and why some owners are gone."""
     if not stated:
         return Taken({}, frozenset(), None), {}
-    taken = await _take_of(connection, tenant, stated, now, {})
+    oldest = _oldest(stated)
+    taken = await _take_of(connection, tenant, stated, {}, oldest=oldest, now=now)
     absent = {each.record.customer_id for each in stated} - taken.owners.keys()
     missing = await explain_missing(connection, tenant, absent)
     gone = {each: ItemError("/customerId", reason) for each, reason in missing.erased.items()}
     if missing.merged:
         merged = [each for each in stated if each.record.customer_id in missing.merged]
-        present = await _take_of(connection, tenant, merged, now, missing.merged)
+        present = await _take_of(connection, tenant, merged, missing.merged, oldest=oldest, now=now)
         owners = dict(taken.owners)
         for former_id, present_id in missing.merged.items():
             if present_id in present.owners:
@@ -224,15 +219,13 @@ async def _take_of(
     connection: Connection,
     tenant: Tenant,
     stated: Sequence[_Stated],
-    now: datetime,
     present_ids: Mapping[str, str],
+    *,
+    oldest: datetime,
+    now: datetime,
 ) -> Taken:
     received = [
-        Received(
-            each.digest,
-            present_ids.get(each.record.customer_id, each.record.customer_id),
-            each.captured_at,
-        )
+        Received(each.digest, present_ids.get(each.record.customer_id, each.record.customer_id))
         for each in stated
         if each.digest is not None
     ]
@@ -243,8 +236,17 @@ async def _take_of(
         {present_ids.get(each, each) for each in customer_ids},
         _months(each.captured_at for each in stated),
         received,
+        oldest=oldest,
         now=now,
     )
+
+
+def _oldest(stated: Sequence[_Stated]) -> datetime:
+    return min((each.captured_at for each in stated), default=datetime.max.replace(tzinfo=UTC))
+
+
+def _too_old(kept_since: datetime) -> ItemError:
+    return ItemError("/capturedAt", f"lies before {kept_since.date()}, and nothing older is kept")
 
 
 def _months(moments: Iterable[datetime]) -> Collection[date]:
@@ -275,20 +277,17 @@ async def _write(
             rows.append(_row(each, sk, flags))
             is_last = sk in moved and is_believed(flags) and each.fix == after
             outcomes.append(_outcome(each, "created", flags, moved=is_last))
-    stored = await captures.add_many(connection, tenant.id, rows, moved)
+    segments_version = await captures.add_many(connection, tenant.id, rows, moved)
     # Whoever brought a customer in is not locked, and no other for where that customer is.
     await refresh_watched(
         connection,
         tenant,
         list(moved),
-        stored.segments_version,
+        segments_version,
         now=datetime.now(UTC),
         with_referrers=False,
     )
-    return [
-        outcome if outcome.id in stored.ids else replace(outcome, status="duplicate", moved=False)
-        for outcome in outcomes
-    ]
+    return outcomes
 
 
 async def _references(

@@ -32,7 +32,6 @@ from app.services.outcomes import (
     distinct,
     invalid,
     is_newer,
-    zoned,
 )
 from app.services.records import (
     AddressPatch,
@@ -43,6 +42,7 @@ from app.services.records import (
     ServiceArea,
 )
 from app.services.scoring import refresh_customers
+from app.services.wall_clock import zoned
 
 _CIRCLE = ItemError(
     "/referredByCustomerId", "must not be somebody the customer brought in, directly or not"

@@ -25,7 +25,7 @@ from app.domain.demo.sales import MINOR_UNITS
 from app.domain.event import totals_by_customer
 from app.domain.search import terms
 from app.domain.tenant import Tenant
-from app.repositories import event, tables
+from app.repositories import event, received_id, tables
 from app.repositories.bulk import BulkWriter, points
 from app.repositories.event import NewEvent
 from app.services import cohorting, segmentation, zoning
@@ -291,6 +291,9 @@ async def _write_chunk(write: BulkWriter, chunk: Chunk, store_sks: Keys) -> Demo
         fixes = _refer(_with_point(chunk.location_history), "customer_no", "customer_sk", own)
         await write.ensure_months(tables.location_history, fixes["captured_at"])
         loaded.locations = await write.insert(tables.location_history, fixes)
+        await received_id.receive(
+            write.connection, write.tenant_id, "capture", fixes["id"].tolist()
+        )
     if chunk.events is not None:
         await write.ensure_months(tables.behavior_events, chunk.events["occurred_at"])
         loaded.events = await _write_events(write, chunk.events, own)
@@ -310,6 +313,9 @@ async def _write_events(write: BulkWriter, columns: Columns, customer_sks: Keys)
     for start in range(0, len(rows), EVENTS_A_STATEMENT):
         part = rows[start : start + EVENTS_A_STATEMENT]
         await event.insert_many(write.connection, write.tenant_id, part, totals_by_customer(part))
+        await received_id.receive(
+            write.connection, write.tenant_id, "event", [each.id for _, each in part]
+        )
     return len(rows)
 
 

@@ -8,11 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
-from zoneinfo import ZoneInfo
 
 from app.database import Connection
 from app.domain.errors import Conflict, NotFound
-from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import contact as contacts
 from app.repositories import feedback
@@ -22,7 +20,6 @@ from app.repositories.owner import Locked
 from app.services.former_ids import Owned, with_present_owners
 from app.services.outcomes import (
     ATTEMPTS,
-    EARLIEST,
     NO_CUSTOMER,
     NO_STORE,
     ItemError,
@@ -31,10 +28,10 @@ from app.services.outcomes import (
     distinct,
     invalid,
     is_newer,
-    zoned,
 )
 from app.services.records import ContactPatch, ContactRecord, FeedbackRecord
 from app.services.scoring import refresh_customers
+from app.services.wall_clock import WallClock
 
 Row = TypeVar("Row", ContactRow, FeedbackRow)
 
@@ -46,12 +43,12 @@ async def record_contacts(
     rules = _Rules(tenant, datetime.now(UTC))
     stated, outcomes = await _of_present_customers(connection, tenant, records)
     writing = {
-        identity: _Stated(rules.zoned(record.updated_at), _contact_maker(rules, record))
+        identity: _Stated(rules.updated_at(record), _contact_maker(rules, record))
         for identity, (_, record) in stated.items()
     }
     customer_ids = {record.customer_id for _, record in stated.values()}
     written = await _write(connection, tenant, _CONTACTS, writing, customer_ids=customer_ids)
-    await _refresh(connection, tenant, written, rules.now)
+    await _refresh(connection, tenant, written, rules.clock.now)
     return _answer(stated, written, outcomes, len(records))
 
 
@@ -72,7 +69,7 @@ async def change_contact(
     def make(stored: ContactRow | None, locked: Locked) -> ContactRow | None:
         return None if stored is None else rules.with_outcome(stored, patch)
 
-    writing = {contact_id: _Stated(rules.zoned(patch.updated_at), make)}
+    writing = {contact_id: _Stated(rules.updated_at(patch), make)}
     written = await _write(connection, tenant, _CONTACTS, writing)
     if contact_id in written.refused:
         raise invalid(written.refused[contact_id])
@@ -80,7 +77,7 @@ async def change_contact(
         raise NotFound("contact", contact_id)
     if written.statuses[contact_id] == "stale":
         raise Conflict("The contact was changed after the time in updatedAt.")
-    await _refresh(connection, tenant, written, rules.now)
+    await _refresh(connection, tenant, written, rules.clock.now)
 
 
 async def record_feedback(
@@ -90,7 +87,7 @@ async def record_feedback(
     rules = _Rules(tenant, datetime.now(UTC))
     stated, outcomes = await _of_present_customers(connection, tenant, records)
     writing = {
-        identity: _Stated(rules.zoned(record.updated_at), _feedback_maker(rules, record))
+        identity: _Stated(rules.updated_at(record), _feedback_maker(rules, record))
         for identity, (_, record) in stated.items()
     }
     customer_ids = {record.customer_id for _, record in stated.values()}
@@ -98,7 +95,7 @@ async def record_feedback(
     written = await _write(
         connection, tenant, _FEEDBACK, writing, customer_ids=customer_ids, store_ids=store_ids
     )
-    await _refresh(connection, tenant, written, rules.now)
+    await _refresh(connection, tenant, written, rules.clock.now)
     return _answer(stated, written, outcomes, len(records))
 
 
@@ -126,28 +123,18 @@ class _Rules:
     """Turns records into rows, by the clock of a tenant."""
 
     def __init__(self, tenant: Tenant, now: datetime) -> None:
-        self.now = now
-        self._zone = ZoneInfo(tenant.timezone)
+        self.clock = WallClock(tenant, now)
 
-    def zoned(self, moment: datetime | None) -> datetime | None:
-        """`moment` in the tenant's zone, where it has none of its own."""
-        return None if moment is None else zoned(moment, self._zone)
-
-    def past(self, moment: datetime, pointer: str) -> datetime:
-        """A moment that may have been, for all that clocks differ. Raises Rejected."""
-        moment = zoned(moment, self._zone)
-        if moment < EARLIEST:
-            raise Rejected(pointer, "must not lie before 1970")
-        if moment > self.now + MAX_AHEAD:
-            raise Rejected(pointer, "must not lie more than 24 hours in the future")
-        return moment
+    def updated_at(self, record: ContactRecord | ContactPatch | FeedbackRecord) -> datetime | None:
+        """When the source changed it, where it says so."""
+        return record.updated_at and self.clock.instant(record.updated_at)
 
     def with_outcome(self, row: ContactRow, record: ContactRecord | ContactPatch) -> ContactRow:
         """The contact with the response and the conversion that are stated. Raises Rejected."""
         if "responded_at" in record.model_fields_set:
             responded_at = record.responded_at
             if responded_at is not None:
-                responded_at = self.past(responded_at, "/respondedAt")
+                responded_at = self.clock.past(responded_at, "/respondedAt")
             row = row._replace(responded_at=responded_at)
         if "converted" in record.model_fields_set:
             row = row._replace(converted=record.converted)
@@ -167,7 +154,7 @@ def _contact_maker(
             locked.customers[record.customer_id],
             record.channel.value,
             record.purpose.value,
-            rules.past(record.sent_at, "/sentAt"),
+            rules.clock.past(record.sent_at, "/sentAt"),
             stored.responded_at if stored else None,
             stored.converted if stored else False,
             None,
@@ -193,7 +180,7 @@ def _feedback_maker(
             record.score,
             record.sentiment,
             record.comment,
-            rules.past(record.given_at, "/givenAt"),
+            rules.clock.past(record.given_at, "/givenAt"),
             None,
         )
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 
@@ -20,23 +19,21 @@ from app.database import Connection
 from app.domain.device import truncated_address
 from app.domain.event import totals_by_customer
 from app.domain.money import to_minor
-from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import event as events
 from app.repositories.event import NewEvent
 from app.repositories.received_id import digest_of
 from app.services.former_ids import explain_missing
 from app.services.outcomes import (
-    EARLIEST,
     NO_CUSTOMER,
     ItemError,
     ItemOutcome,
     Rejected,
     invalid,
-    zoned,
 )
 from app.services.records import EventRecord
 from app.services.user_agent import Client, read_user_agent
+from app.services.wall_clock import WallClock
 
 #: Longer properties are a document, not an event.
 MAX_PROPERTIES_BYTES = 16_384
@@ -170,9 +167,7 @@ class _Rules:
     def __init__(self, tenant: Tenant, now: datetime) -> None:
         self._tenant = tenant
         self._currency = tenant.currency
-        self._zone = ZoneInfo(tenant.timezone)
-        self._now = now
-        self._latest = now + MAX_AHEAD
+        self._clock = WallClock(tenant, now)
 
     def event(self, index: int, record: EventRecord) -> _Incoming:
         """The event that the record states. Raises Rejected."""
@@ -186,7 +181,7 @@ class _Rules:
             digest_of(record.id) if record.is_named else None,
             NewEvent(
                 record.id,
-                self._occurred_at(record.occurred_at),
+                self._clock.past(record.occurred_at, "/occurredAt"),
                 record.event_type,
                 record.event_category,
                 record.product_id,
@@ -208,17 +203,6 @@ class _Rules:
                 record.session_id,
             ),
         )
-
-    def _occurred_at(self, stated: datetime | None) -> datetime:
-        if stated is None:
-            return self._now
-        moment = zoned(stated, self._zone)
-        if moment < EARLIEST:
-            raise Rejected("/occurredAt", "must not lie before 1970")
-        if moment > self._latest:
-            raise Rejected("/occurredAt", "must not lie more than 24 hours in the future")
-        # What compares, counts and sends it is quicker with times of one zone.
-        return moment.astimezone(UTC)
 
     def _value(self, record: EventRecord) -> int | None:
         if record.event_value is None:

@@ -22,7 +22,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
-from zoneinfo import ZoneInfo
 
 from app.database import Connection, Database
 from app.domain.errors import Conflict, InvalidInput
@@ -40,7 +39,6 @@ from app.repositories.owner import Locked
 from app.services.former_ids import Missing, explain_missing
 from app.services.outcomes import (
     ATTEMPTS,
-    EARLIEST,
     NO_CUSTOMER,
     NO_STORE,
     ItemError,
@@ -49,10 +47,10 @@ from app.services.outcomes import (
     distinct,
     invalid,
     is_newer,
-    zoned,
 )
 from app.services.records import OrderItemRecord, OrderPatch, OrderRecord, StoreRecord
 from app.services.scoring import refresh_customers
+from app.services.wall_clock import WallClock
 
 #: A booking may be made this long ahead.
 MAX_BOOKED_AHEAD = timedelta(days=730)
@@ -67,9 +65,7 @@ class OrderRules:
     def __init__(self, tenant: Tenant, now: datetime) -> None:
         self._currency = tenant.currency
         self._unit = Decimal(1).scaleb(-decimals(tenant.currency))
-        self._zone = ZoneInfo(tenant.timezone)
-        self._latest = now + MAX_AHEAD
-        self._latest_booking = now + MAX_BOOKED_AHEAD
+        self._clock = WallClock(tenant, now)
 
     def order(self, record: OrderRecord) -> IncomingOrder:
         """The order that the record states. Raises Rejected."""
@@ -112,7 +108,7 @@ class OrderRules:
 
     def instant(self, moment: datetime) -> datetime:
         """`moment` with a zone: the tenant's, where it has none."""
-        return zoned(moment, self._zone)
+        return self._clock.instant(moment)
 
     def _total(self, record: OrderRecord) -> int:
         if record.total_amount is not None:
@@ -130,15 +126,9 @@ class OrderRules:
         return self._minor(amount, "/discountAmount")
 
     def _ordered_at(self, record: OrderRecord) -> datetime:
-        ordered_at = self.instant(record.ordered_at)
-        if ordered_at < EARLIEST:
-            raise Rejected("/orderedAt", "must not lie before 1970")
-        if ordered_at > self._latest:
-            if record.status not in (OrderStatus.PENDING, OrderStatus.ACCEPTED):
-                raise Rejected("/orderedAt", "must not lie more than 24 hours in the future")
-            if ordered_at > self._latest_booking:
-                raise Rejected("/orderedAt", "must not lie more than 730 days in the future")
-        return ordered_at
+        is_booking = record.status in (OrderStatus.PENDING, OrderStatus.ACCEPTED)
+        ahead = MAX_BOOKED_AHEAD if is_booking else MAX_AHEAD
+        return self._clock.past(record.ordered_at, "/orderedAt", ahead=ahead)
 
     def _item(
         self, item: OrderItemRecord, pointer: str, order_sk: int, line_no: int

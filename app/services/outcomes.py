@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 from app.domain.errors import InvalidInput
 from app.services.records import IdentifiedRecord
 
 R = TypeVar("R", bound=IdentifiedRecord)
 
-#: What happened before this is a mistake of a clock.
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 #: How often to take locks again for what keeps moving between customers.
 ATTEMPTS = 50
 
@@ -68,11 +65,6 @@ def distinct(records: Sequence[R], outcomes: dict[int, ItemOutcome]) -> dict[str
 def is_newer(stored: datetime | None, stated: datetime | None) -> bool:
     """Whether what is stored is of a later time than what is stated, where both say theirs."""
     return stored is not None and stated is not None and stored > stated
-
-
-def zoned(moment: datetime, zone: ZoneInfo) -> datetime:
-    """`moment` with a zone: `zone`, where it has none."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def invalid(error: ItemError) -> InvalidInput:

@@ -20,9 +20,9 @@ from app.services.outcomes import (
     ItemOutcome,
     Rejected,
     invalid,
-    zoned,
 )
 from app.services.records import PredictionRecord
+from app.services.wall_clock import zoned
 
 
 async def record_predictions(

@@ -98,13 +98,15 @@ class IdentifiedRecord(Record):
 
     #: Whether an id that comes twice is a success that changes nothing, or a mistake of the source.
     repeats_are_duplicates: ClassVar[bool] = False
+    #: What the id is called in an item as it is sent.
+    id_name: ClassVar[str] = "id"
 
     id: Identity
 
     @classmethod
-    def identity_in(cls, item: Mapping[str, Any]) -> object:
-        """What stands where the id belongs in an item as it was sent."""
-        return item.get(cls.model_fields["id"].alias or "id")
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.id_name = cls.model_fields["id"].alias or "id"
 
     @property
     def is_named(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from app.database import Connection, Database, DatabaseUnavailableError
+from app.domain.order import MAX_AHEAD
 from app.domain.tenant import Tenant
 from app.repositories import retention
 from app.repositories.retention import Retention
@@ -43,7 +44,7 @@ async def drop_expired_months(database: Database) -> int:
 async def delete_expired(database: Database, tenant: Tenant, *, now: datetime) -> int:
     """Delete what the tenant does not keep any longer, and clear such last known places; how many.
 
-    Ids of what was received before then are forgotten with it.
+    Ids are forgotten once nothing can be kept that was received under them.
     """
     async with database.tenant_transaction(tenant.id) as connection:
         kept = await retention.get(connection, tenant.id)
@@ -54,7 +55,9 @@ async def delete_expired(database: Database, tenant: Tenant, *, now: datetime) -
             continue
         before = now - timedelta(days=kept_days)
         deleted += await _in_steps(database, tenant, _deletion(tenant, table, before))
-        await _in_steps(database, tenant, _forgetting(tenant, _KINDS[table], before))
+        # A clock ahead of ours stated a time later than that of its receipt.
+        received_before = before - MAX_AHEAD
+        await _in_steps(database, tenant, _forgetting(tenant, _KINDS[table], received_before))
     if kept.location_days is not None:
         before = now - timedelta(days=kept.location_days)
         deleted += await _clear_places(database, tenant, before)
