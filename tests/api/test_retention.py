@@ -127,6 +127,62 @@ async def test_a_capture_past_it_is_refused(
     assert (await client.post("/api/geo/capture", json=capture)).status_code == 201
 
 
+async def test_what_is_kept_of_a_backlog_is_taken_although_some_of_it_is_too_old(
+    client: httpx.AsyncClient, database: Database, tenant: Tenant
+) -> None:
+    await make_customer(database, tenant, "cus-1")
+    await make_customer(database, tenant, "cus-2")
+    await client.post("/api/customers/cus-1/merge", json={"duplicateId": "cus-2"})
+    await client.put(RETENTION, json={"locationDays": 30, "eventDays": None})
+    backlog = [
+        {
+            "captureId": f"{customer}-{days}",
+            "customerId": customer,
+            "latitude": 1,
+            "longitude": 1,
+            "capturedAt": (NOW - timedelta(days=days)).isoformat(),
+        }
+        for days in (31, 29)
+        for customer in ("cus-1", "cus-2")
+    ]
+    answer = await client.post("/api/geo/capture/batch", json=backlog)
+    assert [item["status"] for item in answer.json()["items"]] == ["rejected"] * 2 + ["created"] * 2
+    again = await client.post("/api/geo/capture/batch", json=backlog)
+    assert [item["status"] for item in again.json()["items"]] == (
+        ["rejected"] * 2 + ["duplicate"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "item"),
+    [
+        ("/api/geo/capture", {"captureId": "1", "latitude": 1, "longitude": 1}),
+        ("/api/segmentation/events", {"eventId": "1", "eventType": "view"}),
+    ],
+    ids=["capture", "event"],
+)
+async def test_an_id_is_remembered_for_as_long_as_what_came_with_it(
+    client: httpx.AsyncClient,
+    database: Database,
+    tenant: Tenant,
+    path: str,
+    item: dict[str, Any],
+) -> None:
+    """A clock was 23 hours ahead: the capture is kept, although it was received too long ago."""
+    await make_customer(database, tenant, "cus-1")
+    name = "capturedAt" if "captureId" in item else "occurredAt"
+    stated = {**item, "customerId": "cus-1", name: (NOW - timedelta(days=29.5)).isoformat()}
+    assert (await client.post(path, json=stated)).status_code == 201
+    async with database.tenant_transaction(tenant.id) as connection:
+        await connection.execute(
+            text("UPDATE received_ids SET received_at = :at"),
+            {"at": NOW - timedelta(days=29.5, hours=23)},
+        )
+    await client.put(RETENTION, json={"locationDays": 30, "eventDays": 30})
+    await retention.delete_expired(database, tenant, now=NOW)
+    assert (await client.post(path, json=stated)).json()["status"] == "duplicate"
+
+
 async def test_rows_and_places_and_ids_past_it_go(
     client: httpx.AsyncClient,
     database: Database,
@@ -149,7 +205,8 @@ async def test_rows_and_places_and_ids_past_it_go(
     assert await _left(database, tenant) == {
         "captures": ["29-days", "1-days"],
         "events": ["35-days", "34-days", "33-days", "32-days", "31-days", "29-days", "1-days"],
-        "received": ["capture"] * 2 + ["event"] * 7,
+        # An id stays a day longer, because its time may lie a day after that of its receipt.
+        "received": ["capture"] * 3 + ["event"] * 7,
     }
     places = {
         name: (await client.get(f"/api/customers/{name}")).json()["lastKnownLatitude"]

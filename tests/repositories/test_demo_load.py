@@ -57,6 +57,19 @@ async def test_load_writes_every_row_it_reports(database: Database, tenant_id: i
         assert await count(database, tenant_id, table) == written, table
 
 
+async def test_ids_of_captures_and_events_are_received(database: Database, tenant_id: int) -> None:
+    await load_demo(database, tenant_id, SMALL)
+    for table, kind in (("location_history", "capture"), ("behavior_events", "event")):
+        unknown = await ask(
+            database,
+            tenant_id,
+            f"SELECT count(*) FROM {table} WHERE received_digest(id) NOT IN"
+            " (SELECT digest FROM received_ids WHERE kind = :kind)",
+            kind=kind,
+        )
+        assert unknown[0] == 0, table
+
+
 async def test_orders_and_feedback_carry_the_clock_of_the_tenant(
     database: Database, tenant_id: int
 ) -> None:
