@@ -18,6 +18,7 @@ class Subject(StrEnum):
     GROUP = "group"
     ROW = "row"
     DAY = "day"
+    CELL = "cell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ VERIFICATIONS = (
         "sales_days",
         Subject.DAY,
         "The sales of every day and store are those of the orders.",
+    ),
+    Verification(
+        "place_totals",
+        Subject.CELL,
+        "Every cell of the map counts the customers whose last known places lie in it.",
     ),
     Verification("all_scored", Subject.CUSTOMER, "Every customer has a row of figures."),
 )

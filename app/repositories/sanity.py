@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rfm import Cutoffs
 from app.domain.sanity import EXAMPLES, Check
+from app.domain.tile import GRIDS, MAX_LATITUDE
 
 # It takes as long as it takes, whoever started it; and it reads whole tables.
 _PREPARE = text("""
@@ -252,6 +253,37 @@ _SALES_DAYS = text(f"""
     FROM compared
 """)
 
+# The cells of all grids. What is named is the one of the coarsest grid around, as z/x/y: it tells
+# nobody where a customer is.
+_FINEST = GRIDS[-1]
+_COARSER = ", ".join(f"({grid}, {_FINEST - grid})" for grid in GRIDS)
+_PLACE_TOTALS = text(f"""
+    WITH located AS (
+        SELECT CAST(floor(mercator_x(last_known_longitude) * {1 << _FINEST}) AS integer) AS x,
+               CAST(floor(mercator_y(last_known_latitude) * {1 << _FINEST}) AS integer) AS y
+        FROM customers
+        WHERE tenant_id = :tenant_id AND last_known_longitude IS NOT NULL
+          AND last_known_latitude > -{MAX_LATITUDE} AND last_known_latitude < {MAX_LATITUDE}
+    ), fresh AS (
+        SELECT zoom, x >> coarser AS x, y >> coarser AS y, sum(customers) AS customers
+        FROM (SELECT x, y, count(*) AS customers FROM located GROUP BY x, y) AS finest
+        CROSS JOIN (VALUES {_COARSER}) AS grids (zoom, coarser)
+        GROUP BY 1, 2, 3
+    ), kept AS (
+        SELECT zoom, x, y, sum(customers) AS customers
+        FROM place_totals WHERE tenant_id = :tenant_id
+        GROUP BY zoom, x, y
+    ), compared AS (
+        SELECT zoom - {GRIDS[0]} AS finer, x, y,
+               coalesce(fresh.customers, 0) <> coalesce(kept.customers, 0) AS differs
+        FROM fresh FULL JOIN kept USING (zoom, x, y)
+    )
+    SELECT count(*) AS figure, count(*) FILTER (WHERE differs) AS offenders,
+           (array_agg(DISTINCT '{GRIDS[0]}/' || (x >> finer) || '/' || (y >> finer))
+            FILTER (WHERE differs))[1:{EXAMPLES}] AS examples
+    FROM compared
+""")
+
 _UNSCORED = text(f"""
     SELECT count(*) AS rows, {_offending("all_scored", "a.found IS NULL")}
     FROM (SELECT sk AS customer_sk FROM customers WHERE tenant_id = :tenant_id) c
@@ -319,6 +351,7 @@ async def list_checks(
             ("segments_sum", _SEGMENTS),
             ("no_orphans", _ORPHANS),
             ("sales_days", _SALES_DAYS),
+            ("place_totals", _PLACE_TOTALS),
         )
     }
     unscored = (await connection.execute(_UNSCORED, tenant)).one()

@@ -76,7 +76,8 @@ async def record_captures(
         except Rejected as rejected:
             outcomes[index] = _rejected(index, record, rejected.error)
     taken, gone = await _take(connection, tenant, stated, now)
-    if taken.kept_since is not None and taken.kept_since > _oldest(stated):
+    # Not just once: somebody may have the tenant keep less meanwhile.
+    while taken.kept_since is not None and taken.kept_since > _oldest(stated):
         kept: list[_Stated] = []
         for each in stated:
             if each.captured_at >= taken.kept_since:

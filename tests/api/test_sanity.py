@@ -67,6 +67,19 @@ BREAKS = {
         "UPDATE sales_days SET revenue = revenue + 1",
         {"sales_days"},
     ),
+    "the customers in a cell of the map": (
+        "UPDATE place_totals SET customers = customers + 1 WHERE zoom = 14",
+        {"place_totals"},
+    ),
+    "a cell of the map that nobody is in": (
+        "INSERT INTO place_totals (tenant_id, zoom, code, x, y, customers)"
+        " SELECT id, 10, 0, 0, 0, 1 FROM tenants",
+        {"place_totals"},
+    ),
+    "a place that was not counted": (
+        "DELETE FROM place_totals",
+        {"place_totals"},
+    ),
     "other rules": (
         "UPDATE customer_analytics SET model_version = 'retail-0'",
         {"no_stale_rows"},
@@ -93,9 +106,10 @@ BREAKS = {
 
 
 async def sound(database: Database, tenant: Tenant, as_of: datetime = NOW) -> None:
-    """Six customers, one of them without an order, scored."""
+    """Six customers, one of them without an order, scored; two of them somewhere."""
     for number in range(6):
-        await make_customer(database, tenant, f"cus-{number}")
+        place = {"last_known_latitude": -6.2 + number, "last_known_longitude": 106.8}
+        await make_customer(database, tenant, f"cus-{number}", **(place if number < 2 else {}))
         for order in range(number):
             await make_order(
                 database, tenant, f"cus-{number}", f"ord-{number}-{order}",
@@ -136,6 +150,7 @@ async def test_everything_passes_on_a_sound_tenant(database: Database, tenant: T
     assert figures["counts"] == figures["all_scored"] == 6
     assert figures["segments_sum"] == 5
     assert figures["sales_days"] > 5
+    assert figures["place_totals"] == 2 * 3
     assert figures["no_orphans"] > 6 + 17
     assert await failed(database, other) == {"all_scored"}
 
@@ -252,6 +267,15 @@ async def test_the_last_result_is_served(
     rough = (await client.get("/api/admin/sanity", params={"anonymize": "true"})).json()
     [anonymous] = [each for each in rough["checks"] if each["name"] == "revenue"]
     assert not set(anonymous["examples"]) & set(revenue["examples"])
+
+
+async def test_cells_of_the_map_are_named_roughly(database: Database, tenant: Tenant) -> None:
+    await sound(database, tenant)
+    await execute(database, tenant, "UPDATE place_totals SET customers = 2 WHERE y % 2 = 0")
+    result = await check_tenant(database, tenant, now=datetime.now(UTC))
+    [check] = [each for each in result.checks if each.name == "place_totals"]
+    assert set(check.examples) <= {"10/815/529", "10/815/526"}
+    assert check.offenders >= len(check.examples) >= 1
 
 
 def test_one_offender_is_enough_to_fail() -> None:
