@@ -27,6 +27,7 @@ from app.api import (
     contact,
     customer,
     dashboard,
+    docs,
     errors,
     event,
     export,
@@ -116,6 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=_version(),
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # ours needs nothing from elsewhere
         redoc_url=None,
     )
     app.state.settings = settings
@@ -173,6 +175,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tile,
         behavior,
         health,
+        docs,
     ):
         # Not include_router: it would match every request twice, once for the router.
         app.router.routes.extend(part.router.routes)

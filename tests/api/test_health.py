@@ -1,5 +1,7 @@
 """What load balancers and monitors ask."""
 
+import re
+
 import httpx
 from fastapi import FastAPI
 
@@ -31,3 +33,17 @@ async def test_metrics_count_by_route_and_not_by_id(client: httpx.AsyncClient) -
 async def test_the_root_leads_to_the_documentation(anonymous: httpx.AsyncClient) -> None:
     answer = await anonymous.get("/")
     assert answer.headers["Location"] == "/docs"
+
+
+async def test_the_documentation_needs_nothing_from_elsewhere(
+    anonymous: httpx.AsyncClient,
+) -> None:
+    page = await anonymous.get("/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "://" not in page.text
+    links = re.findall(r"""(?:href|src|url)(?:=|: )["']([^"']+)["']""", page.text)
+    assert len(links) == 4
+    for link in links:
+        answer = await anonymous.get(f"/{link}")
+        assert answer.status_code == 200, link
+        assert len(answer.content) > 500, link
