@@ -24,7 +24,7 @@ from app.repositories import cluster as clusters
 from app.repositories.cluster import Cell
 from app.repositories.customer import CustomerFilter
 
-router = routes("places", "/api/geo/clusters")
+router = routes("geo", "/api/geo/clusters")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 

@@ -16,7 +16,7 @@ from app.repositories import cluster as clusters
 from app.repositories import heatmap as heatmaps
 from app.repositories.heatmap import Weight
 
-router = routes("places", "/api/geo")
+router = routes("geo", "/api/geo")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 

@@ -17,7 +17,7 @@ from app.domain.geodesy import FARTHEST_METRES
 from app.repositories import nearby
 from app.repositories.nearby import Around
 
-router = routes("places", "/api/geo/nearby")
+router = routes("geo", "/api/geo/nearby")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 

@@ -19,6 +19,31 @@ back as `cursor` for the next page. Amounts are exact decimals in the tenant's c
 strings; instants are ISO 8601 in UTC, and are read as ISO 8601 or as epoch milliseconds.
 """
 
+#: The parts of the service in the order of the documentation, and what each is for.
+TAGS = {
+    "customers": "Who they are, one row each.",
+    "addresses": "Where customers want to be delivered to.",
+    "orders": "What customers bought, and what of it came back.",
+    "stores": "Where they buy.",
+    "contacts": "When the business wrote or called, and what came of it.",
+    "feedback": "What customers say: scores, complaints, reviews.",
+    "insights": "A customer's scores, one by one or together.",
+    "journey": "What happened with a customer, in the order of time.",
+    "referrals": "Who brought whom in.",
+    "analytics": "Figures of everybody: segments, value, churn, influence, sales.",
+    "exports": "Lists as files.",
+    "scores": "Scores written back by other systems.",
+    "geo": "Captures, traces, zones, clusters, who is near, exports and map tiles.",
+    "segmentation": "Segments by criteria, cohorts, stages, predictions, figures of each day.",
+    "events": "What customers do on a site or in an app.",
+    "behavior": "What their events add up to: summaries, funnels, retention.",
+    "face": "Recognising those who agreed to it.",
+    "venues": "The customers of one venue, for its own people.",
+    "privacy": "Duplicates, merging, erasure, and who read what.",
+    "admin": "The tenant, its jobs, checks and settings.",
+    "health": "For load balancers and monitors.",
+}
+
 
 def install(app: FastAPI) -> None:
     """Make `app` describe itself with our shared schemas."""
@@ -37,7 +62,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         routes=app.routes,
-        tags=app.openapi_tags,
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
     _, shared = models_json_schema(
         [(Problem, "serialization")], ref_template="#/components/schemas/{model}"

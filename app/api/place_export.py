@@ -15,7 +15,7 @@ from app.database import Database
 from app.domain.access import Scope
 from app.repositories.place_export import ADDRESSES, CUSTOMERS, PlaceExport, stream_places
 
-router = routes("geo exports", "/api/geo/export")
+router = routes("geo", "/api/geo/export")
 
 Exporter = Annotated[Caller, admits(Scope.EXPORTS_READ)]
 Format = Annotated[

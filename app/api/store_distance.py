@@ -31,7 +31,7 @@ from app.repositories import store_distance
 from app.repositories.customer import CustomerFilter
 from app.repositories.district import District
 
-router = routes("places", "/api/geo/stores")
+router = routes("geo", "/api/geo/stores")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 Exporter = Annotated[Caller, admits(Scope.EXPORTS_READ)]

@@ -29,7 +29,7 @@ from app.repositories import tile as tiles
 from app.repositories.customer import CustomerFilter
 from app.repositories.tile import Layer
 
-router = routes("places", "/api/geo")
+router = routes("geo", "/api/geo")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 

@@ -43,7 +43,7 @@ from app.repositories import zone as zones
 from app.services import zoning
 from app.services.zoning import NewZoneRecord, ServiceAreasRecord, ZoneRecord
 
-router = routes("places", "/api/geo/zones")
+router = routes("geo", "/api/geo/zones")
 
 Reader = Annotated[Caller, requires(Scope.GEO_READ)]
 Writer = Annotated[Caller, requires(Scope.GEO_WRITE)]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.api.openapi import TAGS
 from app.main import create_app
 from app.settings import Settings
 
@@ -23,6 +24,12 @@ def test_it_says_what_it_is(name: str, operation: dict[str, Any]) -> None:
     assert operation["operationId"].isidentifier()
     assert operation["tags"]
     assert operation["description"].strip()
+
+
+def test_every_part_is_described_and_has_operations() -> None:
+    used = {tag for _, operation in OPERATIONS for tag in operation["tags"]}
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
+    assert used == set(TAGS)
 
 
 @every_operation
