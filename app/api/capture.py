@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import Body, Request, Response
 
-from app.api import idempotency
 from app.api.batch import Batch, Results, answer_batch, batch_route
 from app.api.dependencies import (
     Caller,
@@ -20,13 +19,11 @@ from app.api.dependencies import (
 from app.api.errors import problems
 from app.api.route import router as routes
 from app.api.schemas.capture import EXAMPLE, CaptureAnswer
-from app.database import Database
+from app.api.single import answer_single
 from app.domain.access import Scope
 from app.services.capturing import (
     CaptureOutcome,
-    raise_if_rejected,
     record_capture_batch,
-    record_single_captures,
 )
 from app.services.gathering import Gathering
 from app.services.records import CaptureRecord
@@ -59,32 +56,8 @@ async def capture_location(
     """
     check_user_id(caller, user_id)
     check_user_id(caller, record.user_id)
-    database: Database = request.app.state.database
-    if idempotency.HEADER in request.headers:
-        return await _capture_once(request, database, caller, record)
-    waiting: Captures = request.app.state.captures
-    return _answer(await waiting.submit(database, caller.tenant, record))
-
-
-async def _capture_once(
-    request: Request, database: Database, caller: Caller, record: CaptureRecord
-) -> Response:
-    """Record a capture together with the answer that its Idempotency-Key is to get again."""
-    async with database.tenant_transaction(caller.tenant.id) as connection:
-        await idempotency.claim(request, connection, caller.tenant.id)
-        outcomes = await record_single_captures(connection, caller.tenant, [record])
-        response = _answer(outcomes[0])
-        await idempotency.keep(request, response)
-    return response
-
-
-def _answer(outcome: CaptureOutcome) -> Response:
-    raise_if_rejected(outcome)
-    return Response(
-        CaptureAnswer.of(outcome).model_dump_json(by_alias=True),
-        status_code=201 if outcome.status == "created" else 200,
-        media_type="application/json",
-    )
+    gathering: Captures = request.app.state.captures
+    return await answer_single(request, caller.tenant, record, gathering, CaptureAnswer.of)
 
 
 @router.post("/capture/batch", **batch_route(CaptureRecord, EXAMPLE))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import Body, Request, Response
 
-from app.api import idempotency
 from app.api.batch import Batch, Results, answer_batch, batch_route
 from app.api.dependencies import (
     Caller,
@@ -19,9 +18,9 @@ from app.api.dependencies import (
 )
 from app.api.route import router as routes
 from app.api.schemas.event import EXAMPLE, EventAnswer
-from app.database import Database
+from app.api.single import answer_single
 from app.domain.access import Scope
-from app.services.event_recording import raise_if_rejected, record_event_batch
+from app.services.event_recording import record_event_batch
 from app.services.gathering import Gathering
 from app.services.outcomes import ItemOutcome
 from app.services.records import EventRecord
@@ -67,29 +66,5 @@ async def record_event(
     """
     check_user_id(caller, user_id)
     check_user_id(caller, record.user_id)
-    database: Database = request.app.state.database
-    if idempotency.HEADER in request.headers:
-        return await _record_once(request, database, caller, record)
-    waiting: Events = request.app.state.events
-    return _answer(await waiting.submit(database, caller.tenant, record))
-
-
-async def _record_once(
-    request: Request, database: Database, caller: Caller, record: EventRecord
-) -> Response:
-    """Record an event together with the answer that its Idempotency-Key is to get again."""
-    async with database.tenant_transaction(caller.tenant.id) as connection:
-        await idempotency.claim(request, connection, caller.tenant.id)
-        [outcome] = await record_event_batch(connection, caller.tenant, [record])
-        response = _answer(outcome)
-        await idempotency.keep(request, response)
-    return response
-
-
-def _answer(outcome: ItemOutcome) -> Response:
-    raise_if_rejected(outcome)
-    return Response(
-        EventAnswer.of(outcome).model_dump_json(by_alias=True),
-        status_code=201 if outcome.status == "created" else 200,
-        media_type="application/json",
-    )
+    gathering: Events = request.app.state.events
+    return await answer_single(request, caller.tenant, record, gathering, EventAnswer.of)

@@ -26,7 +26,6 @@ from app.services.outcomes import (
     ItemError,
     ItemOutcome,
     Rejected,
-    invalid,
 )
 from app.services.records import CaptureRecord
 from app.services.segmentation import refresh_watched
@@ -139,12 +138,6 @@ async def record_single_captures(
         else outcome
         for outcome in outcomes
     ]
-
-
-def raise_if_rejected(outcome: CaptureOutcome) -> None:
-    """Raise InvalidInput for a capture that was refused."""
-    if outcome.error is not None:
-        raise invalid(outcome.error)
 
 
 class _Rules:

@@ -29,7 +29,6 @@ from app.services.outcomes import (
     ItemError,
     ItemOutcome,
     Rejected,
-    invalid,
 )
 from app.services.records import EventRecord
 from app.services.user_agent import Client, read_user_agent
@@ -84,12 +83,6 @@ async def record_event_batch(
 ) -> list[ItemOutcome]:
     """`record_events`, for whoever wants to know of the events alone."""
     return (await record_events(connection, tenant, records)).outcomes
-
-
-def raise_if_rejected(outcome: ItemOutcome) -> None:
-    """Raises InvalidInput for an event that was refused."""
-    if outcome.error is not None:
-        raise invalid(outcome.error)
 
 
 async def _write(

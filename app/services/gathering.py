@@ -161,7 +161,7 @@ class Gathering(Generic[Item, Outcome]):
         most_together: int = MOST_A_COMMIT,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        self._write = write
+        self.write = write
         self._most_together = most_together
         self._most_waiting = most_waiting
         # One line a tenant, kept: there are as many as tenants.
@@ -188,7 +188,7 @@ class Gathering(Generic[Item, Outcome]):
             # The settings of a tenant may change while its line is never empty.
             tenant = submitted[-1][0]
             async with database.tenant_transaction(tenant.id) as connection:
-                return await self._write(connection, tenant, [item for _, item in submitted])
+                return await self.write(connection, tenant, [item for _, item in submitted])
 
         return Line(
             write,
