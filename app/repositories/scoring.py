@@ -6,7 +6,7 @@ what is stored, and only rows that differ are written, in key order, so that two
 for each other in a circle.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import chain
@@ -283,13 +283,6 @@ _SOURCES_OF_STORE = _sources_at_store(
         SELECT referred_by_sk AS customer_sk, sk AS referred_sk FROM customers WHERE false""",
 )
 
-_STORED_OF_SET = """customer_analytics old
-               ON old.tenant_id = :tenant_id AND old.customer_sk = n.customer_sk"""
-_STORED_OF_THE_LISTED = """LATERAL (
-            SELECT * FROM customer_analytics
-            WHERE tenant_id = :tenant_id AND customer_sk = n.customer_sk OFFSET 0
-        ) old ON true"""
-
 
 def _steps(*, order: str = "", **selects: str) -> str:
     """Common table expressions, each reading the one before and in the stated order.
@@ -310,45 +303,96 @@ def _typed(scores: str) -> str:
     )
 
 
-def _write(ratings: str, scores: str, stored: str, order: str = "") -> str:
-    """Common table expressions that store the scores that differ, and their history.
+def _scored(ratings: str, scores: str, order: str = "") -> str:
+    """Common table expressions that end with `scored`, rows in the types of the table.
 
-    `stored` joins the stored row of a customer as `old`.
-    A row proposes as its time of computation the one it was computed over. Where the stored row has
+    Each has the time of computation of the row that it was computed over. Where the stored row has
     another by now, somebody scored that customer in between: the row is missed, not overwritten.
     """
-    names = ", ".join(c.name for c in _SCORED)
-    new = ", ".join(f"n.{name}" for name in _COMPARED)
-    old = ", ".join(f"old.{name}" for name in _COMPARED)
-    standing = ", ".join(f"stored.{name}" for name in STANDING)
-    proposed_standing = ", ".join(f"excluded.{name}" for name in STANDING)
     return f"""
     {_steps(ratings=ratings, scores=scores, order=order)},
     scored AS NOT MATERIALIZED (
         SELECT s.previously_computed_at, {_typed("s")} FROM scores s{order} OFFSET 0
-    ),
+    )"""
+
+
+_NAMED = ", ".join(c.name for c in _SCORED)
+_REMEMBERED_OF = ", ".join(("customer_sk", *STANDING, "churn_score", "clv", "standing_since"))
+
+
+def _columns(relation: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{relation}.{name}" for name in names)
+
+
+def _set_from(relation: str, day: str) -> str:
+    """What an UPDATE of `stored` sets to the scores of `relation`, which were computed on `day`."""
+    return f"""
+        SET {", ".join(f"{name} = {relation}.{name}" for name in ("as_of", *_COMPARED))},
+            computed_at = clock_timestamp(),
+            standing_since = CASE
+                WHEN ({_columns("stored", STANDING)}) IS DISTINCT FROM
+                     ({_columns(relation, STANDING)})
+                THEN {day} ELSE stored.standing_since
+            END"""
+
+
+# Of the few of a request, whether they have a row yet or not. LATERAL, because the plan is kept.
+_WRITTEN_OF_THE_LISTED = f"""
     proposed AS (
         SELECT n.* FROM scored n
-        LEFT JOIN {stored}
-        WHERE old.customer_sk IS NULL OR ({new}) IS DISTINCT FROM ({old})
+        LEFT JOIN LATERAL (
+            SELECT * FROM customer_analytics
+            WHERE tenant_id = :tenant_id AND customer_sk = n.customer_sk OFFSET 0
+        ) old ON true
+        WHERE old.customer_sk IS NULL
+           OR ({_columns("n", _COMPARED)}) IS DISTINCT FROM ({_columns("old", _COMPARED)})
     ),
     written AS (
-        INSERT INTO customer_analytics AS stored (tenant_id, {names}, computed_at, standing_since)
-        SELECT CAST(:tenant_id AS integer), {names},
+        INSERT INTO customer_analytics AS stored (tenant_id, {_NAMED}, computed_at, standing_since)
+        SELECT CAST(:tenant_id AS integer), {_NAMED},
                coalesce(previously_computed_at, clock_timestamp()), CAST(:as_of_day AS date)
         FROM proposed
         ORDER BY customer_sk
-        ON CONFLICT (tenant_id, customer_sk) DO UPDATE
-        SET {", ".join(f"{c.name} = excluded.{c.name}" for c in _SCORED)},
-            computed_at = clock_timestamp(),
-            standing_since = CASE
-                WHEN ({standing}) IS DISTINCT FROM ({proposed_standing})
-                THEN excluded.standing_since ELSE stored.standing_since
-            END
+        ON CONFLICT (tenant_id, customer_sk) DO UPDATE{
+    _set_from("excluded", "excluded.standing_since")
+}
         WHERE stored.computed_at = excluded.computed_at
-        RETURNING customer_sk, {", ".join(STANDING)}, churn_score, clv, standing_since
+        RETURNING {_REMEMBERED_OF}
     ),
     {REMEMBERED}"""
+
+# Of everybody: an UPDATE compares and writes a row in one go, where INSERT … ON CONFLICT looks each
+# up for itself and locks it first. The time is no key to merge by, so that nothing is sorted twice.
+_UPDATED = f"""
+    written AS (
+        UPDATE customer_analytics AS stored{_set_from("n", "CAST(:as_of_day AS date)")}
+        FROM scored n
+        WHERE stored.tenant_id = :tenant_id AND stored.customer_sk = n.customer_sk
+          AND stored.computed_at IS NOT DISTINCT FROM n.previously_computed_at
+          AND ({_columns("n", _COMPARED)}) IS DISTINCT FROM ({_columns("stored", _COMPARED)})
+        RETURNING {_columns("stored", _REMEMBERED_OF.split(", "))}
+    ),
+    {REMEMBERED}"""
+
+_INSERTED = f"""
+    written AS (
+        INSERT INTO customer_analytics (tenant_id, {_NAMED}, computed_at, standing_since)
+        SELECT CAST(:tenant_id AS integer), {_NAMED}, clock_timestamp(), CAST(:as_of_day AS date)
+        FROM scored
+        ORDER BY customer_sk
+        ON CONFLICT DO NOTHING
+        RETURNING {_REMEMBERED_OF}
+    ),
+    {REMEMBERED}"""
+
+# Whether a run found a row stored or not, under the name that the definitions know.
+_STORED_FEATURES, _NEW_FEATURES = (
+    f"""
+    features AS NOT MATERIALIZED (
+        SELECT * FROM pg_temp.features WHERE previously_computed_at {condition}
+    )"""
+    for condition in ("IS NOT NULL", "IS NULL")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +403,8 @@ class ScoringStatements:
     stage_everybody: TextClause
     stage_collected: TextClause
     cut: TextClause
-    write_staged: TextClause
+    update_staged: TextClause
+    insert_staged: TextClause
     one_at_store: TextClause
     segments_of_store: TextClause
 
@@ -372,7 +417,7 @@ def scoring_statements(
     live = f"""
         WITH {_RUN}, {_CUTOFFS}, {_SOURCES_OF_THE_LISTED}, {described},
         features AS MATERIALIZED ({features}),
-        {_write(ratings, scores, _STORED_OF_THE_LISTED)}
+        {_scored(ratings, scores)}, {_WRITTEN_OF_THE_LISTED}
         SELECT (SELECT count(*) FROM proposed), (SELECT count(*) FROM written),
                (SELECT buyers IS NOT NULL FROM cutoffs),
                watch_segments(:tenant_id, CAST(:customer_sks AS bigint[]))"""
@@ -395,8 +440,12 @@ def scoring_statements(
         SELECT :tenant_id, CAST(:as_of AS timestamptz), :model_version, buyers,
                {cut_columns}, clv[{quintiles + 1}:]
         FROM ({population}) p WHERE buyers > 0"""
-    write_staged = f"""
-        WITH {_RUN}, {_CUTOFFS}, {_write(ratings, scores, _STORED_OF_SET, _BY_KEY)}
+    scored = _scored(ratings, scores, _BY_KEY)
+    update_staged = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_STORED_FEATURES}, {scored}, {_UPDATED}
+        SELECT count(*) FROM written"""
+    insert_staged = f"""
+        WITH {_RUN}, {_CUTOFFS}, {_NEW_FEATURES}, {scored}, {_INSERTED}
         SELECT count(*) FROM written"""
     rated = f"""
         {described}, features AS MATERIALIZED ({features}),
@@ -418,7 +467,8 @@ def scoring_statements(
         stage_everybody=text(stage(_SOURCES_OF_EVERYBODY)),
         stage_collected=text(stage(_SOURCES_OF_THE_COLLECTED)),
         cut=text(cut),
-        write_staged=text(write_staged),
+        update_staged=text(update_staged),
+        insert_staged=text(insert_staged),
         one_at_store=text(one_at_store),
         segments_of_store=text(segments_of_store),
     )
@@ -617,7 +667,9 @@ async def score_staged(
     if everybody:
         cut = parameters | {"model_version": model_version}
         await connection.execute(statements.cut, cut)
-    written = (await connection.execute(statements.write_staged, parameters)).scalar_one()
+    await connection.execute(_MERGED)
+    written = (await connection.execute(statements.update_staged, parameters)).scalar_one()
+    written += (await connection.execute(statements.insert_staged, parameters)).scalar_one()
     if everybody:
         await rebuild_totals(connection, tenant_id)
         await connection.execute(_TOTALS, {"kept": "on"})
@@ -648,6 +700,9 @@ _RUN_MEMORY = text("""
            set_config('parallel_setup_cost', '10', true),
            set_config('parallel_tuple_cost', '0.005', true)
 """)
+
+# Both sides of the UPDATE are merged by key, so that rows are locked in that order.
+_MERGED = text("SELECT set_config('enable_hashjoin', 'off', true)")
 
 _TOTALS = text("SELECT set_config('app.totals', :kept, true)")
 
