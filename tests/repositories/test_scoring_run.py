@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import TextClause, delete, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Connection, Database
 from app.domain.errors import RunInProgress
@@ -505,3 +506,29 @@ async def test_an_abandoned_run_is_forgotten_once_its_job_succeeds(
     await run_scores(fresh_database, tenant, mode=RunMode.FULL, as_of=NOW, run_id=run_id)
     run = await job_of(fresh_database, tenant, run_id)
     assert (run.status, run.error) == ("succeeded", None)
+
+
+async def test_a_run_locks_rows_in_the_order_of_their_keys(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writers would wait for each other in a circle, if one of them hashed."""
+    tenant = await make_tenant(fresh_database)
+    await record(fresh_database, tenant, shop(5))
+    await run_scores(fresh_database, tenant, mode=RunMode.FULL, as_of=NOW)
+    plans: list[str] = []
+    execute = AsyncConnection.execute
+
+    async def explain_first(
+        self: AsyncConnection, statement: TextClause, *given: Any, **options: Any
+    ) -> Any:
+        if "UPDATE customer_analytics AS stored" in str(statement):
+            rows = await execute(self, text(f"EXPLAIN {statement.text}"), *given, **options)
+            plans.append("\n".join(rows.scalars()))
+        return await execute(self, statement, *given, **options)
+
+    monkeypatch.setattr(AsyncConnection, "execute", explain_first)
+    await run_scores(fresh_database, tenant, mode=RunMode.FULL, as_of=NOW + DAY)
+    [plan] = plans
+    update_of_rows = plan[plan.index("Update on customer_analytics stored") :]
+    assert "Merge Join" in update_of_rows
+    assert "Hash" not in update_of_rows
