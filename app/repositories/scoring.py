@@ -316,12 +316,12 @@ def _scored(ratings: str, scores: str, order: str = "") -> str:
     )"""
 
 
-_NAMED = ", ".join(c.name for c in _SCORED)
-_REMEMBERED_OF = ", ".join(("customer_sk", *STANDING, "churn_score", "clv", "standing_since"))
-
-
 def _columns(relation: str, names: Iterable[str]) -> str:
     return ", ".join(f"{relation}.{name}" for name in names)
+
+
+_NAMED = ", ".join(c.name for c in _SCORED)
+_RETURNED = _columns("stored", ("customer_sk", *STANDING, "churn_score", "clv", "standing_since"))
 
 
 def _set_from(relation: str, day: str) -> str:
@@ -357,7 +357,7 @@ _WRITTEN_OF_THE_LISTED = f"""
     _set_from("excluded", "excluded.standing_since")
 }
         WHERE stored.computed_at = excluded.computed_at
-        RETURNING {_REMEMBERED_OF}
+        RETURNING {_RETURNED}
     ),
     {REMEMBERED}"""
 
@@ -370,18 +370,18 @@ _UPDATED = f"""
         WHERE stored.tenant_id = :tenant_id AND stored.customer_sk = n.customer_sk
           AND stored.computed_at IS NOT DISTINCT FROM n.previously_computed_at
           AND ({_columns("n", _COMPARED)}) IS DISTINCT FROM ({_columns("stored", _COMPARED)})
-        RETURNING {_columns("stored", _REMEMBERED_OF.split(", "))}
+        RETURNING {_RETURNED}
     ),
     {REMEMBERED}"""
 
 _INSERTED = f"""
     written AS (
-        INSERT INTO customer_analytics (tenant_id, {_NAMED}, computed_at, standing_since)
+        INSERT INTO customer_analytics AS stored (tenant_id, {_NAMED}, computed_at, standing_since)
         SELECT CAST(:tenant_id AS integer), {_NAMED}, clock_timestamp(), CAST(:as_of_day AS date)
         FROM scored
         ORDER BY customer_sk
         ON CONFLICT DO NOTHING
-        RETURNING {_REMEMBERED_OF}
+        RETURNING {_RETURNED}
     ),
     {REMEMBERED}"""
 
