@@ -3,14 +3,12 @@
 import statistics
 import time
 
-import httpx
-
 from app.domain.scoring_run import RunMode
 from app.repositories import cohort, population
 from app.services import scoring, totals
 from tests.bench.ground import Business, Sizes, business
 from tests.bench.ratio import Ratio, middle, say, seconds_of
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 
 REQUESTS = 60
 MOST_MILLISECONDS = 50.0
@@ -67,9 +65,7 @@ async def _by_hand(of: Business) -> None:
 async def _served(of: Business) -> float:
     async with (
         serving(of.url) as port,
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {of.token}"}
-        ) as client,
+        client_of(port, of.token) as client,
     ):
         last = of.options.as_of
         query = {"from": f"{last.year - 9}-01", "to": f"{last:%Y-%m}"}

@@ -25,7 +25,7 @@ from tests.bench.ground import Business, Sizes, business
 from tests.bench.load import answer, request
 from tests.bench.profile import customer_ids
 from tests.bench.ratio import Ratio, middle, say
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 from tests.standin.photos import Face, encoded, jpeg, picture
 
 TILLS = 20
@@ -46,11 +46,7 @@ async def measure(cluster_url: str, sizes: Sizes) -> list[Ratio]:
             business(cluster_url, "face_search", min(_CUSTOMERS, sizes.customers)) as of,
             _standing_in() as endpoint,
             serving(of.url, **_environment(endpoint, Path(photos))) as port,
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": f"Bearer {of.token}"},
-                timeout=60,
-            ) as client,
+            client_of(port, of.token) as client,
         ):
             faces = await _enrolled(of, client)
             own = [

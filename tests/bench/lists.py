@@ -16,7 +16,7 @@ from app.domain.scoring_run import RunMode
 from app.services import scoring, totals
 from tests.bench.ground import Business, Sizes, business
 from tests.bench.ratio import Ratio, middle, say, seconds_of
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 
 REQUESTS = 60
 """Of each route in each round; the slowest three of them are beyond the 95th percentile."""
@@ -144,11 +144,7 @@ async def _asking(of: Business) -> AsyncIterator[_Asker]:
     await of.settle()
     async with (
         serving(of.url) as port,
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"Authorization": f"Bearer {of.token}"},
-            timeout=60,
-        ) as client,
+        client_of(port, of.token) as client,
     ):
         yield _Asker(
             client, {"year_ago": str(of.options.as_of - timedelta(days=365)), "root": root}

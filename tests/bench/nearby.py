@@ -10,8 +10,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import httpx
-
 from app.database import Connection, driver_of
 from app.domain.scoring_run import RunMode
 from app.repositories import nearby
@@ -20,7 +18,7 @@ from app.repositories.nearby import Around
 from app.services import scoring
 from tests.bench.ground import Business, Sizes, business
 from tests.bench.ratio import Ratio, middle, say
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 
 NEAREST = 20
 CALLS = 400
@@ -99,9 +97,7 @@ async def _over_http(of: Business, points: Sequence[Around]) -> None:
     times = []
     async with (
         serving(of.url) as port,
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {of.token}"}
-        ) as client,
+        client_of(port, of.token) as client,
     ):
         for point in points:
             query: dict[str, float] = {

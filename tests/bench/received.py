@@ -15,7 +15,7 @@ from tests.bench.ground import Business, Sizes, business
 from tests.bench.load import rate, request
 from tests.bench.profile import customer_ids
 from tests.bench.ratio import Ratio, middle, say, seconds_of
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 
 BATCH = 1_000
 _BATCHES = 20
@@ -90,11 +90,7 @@ async def _batches(of: Business, sizes: Sizes, kind: Kind, ids: list[str]) -> Ra
     ratios = []
     async with (
         serving(of.url) as port,
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"Authorization": f"Bearer {of.token}"},
-            timeout=60,
-        ) as client,
+        client_of(port, of.token) as client,
     ):
         chance = random.Random(3)
         rows = await of.owner.fetch("SELECT id, sk FROM customers")

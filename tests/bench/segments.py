@@ -7,8 +7,6 @@ table with the same key and the same unique index as the members have.
 import time
 from datetime import UTC, datetime
 
-import httpx
-
 from app.domain.scoring_run import RunMode
 from app.services import scoring, segmentation
 from app.services.segment_records import SegmentRecord
@@ -17,7 +15,7 @@ from tests.bench.load import rate
 from tests.bench.order_post import order_requests
 from tests.bench.profile import customer_ids
 from tests.bench.ratio import Ratio, middle, say, seconds_of
-from tests.bench.server import serving
+from tests.bench.server import client_of, serving
 
 MOST_PREVIEW_SECONDS = 2.0
 
@@ -159,11 +157,7 @@ async def _previews(of: Business) -> Ratio:
     slowest = 0.0
     async with (
         serving(of.url) as port,
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"Authorization": f"Bearer {of.token}"},
-            timeout=60,
-        ) as client,
+        client_of(port, of.token) as client,
     ):
         for criteria, condition, _ in SEGMENTS:
             times = []

@@ -112,6 +112,15 @@ async def serving(
         await process.wait()
 
 
+def client_of(port: int, token: str) -> httpx.AsyncClient:
+    """Who asks the server on this port with this key."""
+    return httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+    )
+
+
 async def _ready(port: int) -> None:
     async with httpx.AsyncClient(timeout=START_SECONDS) as client:
         for _ in range(START_SECONDS * 10):
